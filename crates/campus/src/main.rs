@@ -1,0 +1,2 @@
+//! Campus.
+fn main() {}
