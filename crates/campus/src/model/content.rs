@@ -1,0 +1,380 @@
+//! A course's content: modules of lessons, with ids that are never used twice.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Fields, Refusal};
+
+/// Ids above this are refused: JavaScript clients could not hold them exactly.
+pub const MAX_CONTENT_ID: i64 = (1 << 53) - 1;
+
+/// The stored document. `next_id` only grows, so a deleted lesson's id never
+/// comes back and old completions never count for a new lesson.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Content {
+    pub modules: Vec<Module>,
+    pub metadata: Metadata,
+    pub next_id: i64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Module {
+    pub id: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    pub title: String,
+    pub position: i64,
+    pub lessons: Vec<Lesson>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Lesson {
+    pub id: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    pub title: String,
+    pub kind: String,
+    pub duration_minutes: i64,
+    pub body: String,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = ContentMetadata)]
+pub struct Metadata {
+    pub total_modules: i64,
+    pub total_lessons: i64,
+    pub total_duration_hours: f64,
+    pub tags: Vec<String>,
+}
+
+/// A whole document as a client writes it.
+#[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ContentDraft {
+    pub modules: Vec<ModuleDraft>,
+    #[serde(default)]
+    pub metadata: Option<MetadataDraft>,
+}
+
+#[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModuleDraft {
+    /// Keeps the identity of an existing module; given by the server when absent.
+    #[serde(default)]
+    pub id: Option<i64>,
+    pub title: String,
+    /// Where the module goes; the order of the list when absent.
+    #[serde(default)]
+    pub position: Option<i64>,
+    #[serde(default)]
+    pub lessons: Vec<LessonDraft>,
+    #[serde(skip)]
+    pub external_id: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LessonDraft {
+    /// Keeps the identity of an existing lesson; given by the server when absent.
+    #[serde(default)]
+    pub id: Option<i64>,
+    pub title: String,
+    #[serde(default = "text_kind")]
+    pub kind: String,
+    #[serde(default)]
+    pub duration_minutes: i64,
+    #[serde(default)]
+    pub body: String,
+    #[serde(skip)]
+    pub external_id: Option<String>,
+}
+
+/// Totals are always computed; a client may send them back but only the tags are taken.
+#[derive(Debug, Clone, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MetadataDraft {
+    #[serde(default)]
+    pub total_modules: Option<i64>,
+    #[serde(default)]
+    pub total_lessons: Option<i64>,
+    #[serde(default)]
+    pub total_duration_hours: Option<f64>,
+    #[serde(default)]
+    pub tags: Vec<String>,
+}
+
+fn text_kind() -> String {
+    "text".to_owned()
+}
+
+/// Which lessons each module has: what progress is computed from, without the bodies.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Outline(pub Vec<(i64, Vec<i64>)>);
+
+impl Outline {
+    pub fn lessons(&self) -> impl Iterator<Item = i64> + '_ {
+        self.0
+            .iter()
+            .flat_map(|(_, lessons)| lessons.iter().copied())
+    }
+}
+
+impl Content {
+    /// Replaces the document. Ids the client sends are kept, the others are given.
+    pub fn replace(&mut self, draft: ContentDraft) -> Result<(), Refusal> {
+        check_draft(&draft)?;
+        let mut modules = draft.modules;
+        let order = |index: usize, m: &ModuleDraft| m.position.unwrap_or(index as i64 + 1);
+        let mut indexed: Vec<(i64, ModuleDraft)> = modules
+            .drain(..)
+            .enumerate()
+            .map(|(index, module)| (order(index, &module), module))
+            .collect();
+        indexed.sort_by_key(|(position, _)| *position);
+        let given = indexed.iter().flat_map(|(_, module)| module.ids());
+        self.next_id = given.fold(self.next_id.max(1), |next, id| next.max(id + 1));
+        self.modules = Vec::with_capacity(indexed.len());
+        for (_, module) in indexed {
+            let module = self.module(module);
+            self.modules.push(module);
+        }
+        if let Some(metadata) = draft.metadata {
+            self.metadata.tags = metadata.tags;
+        }
+        self.recount();
+        Ok(())
+    }
+
+    /// Adds one module, at its position or at the end, and answers its id.
+    pub fn add_module(&mut self, draft: ModuleDraft) -> Result<i64, Refusal> {
+        let mut fields = Fields::default();
+        check_module(&mut fields, "", &draft);
+        self.refuse_taken(&mut fields, draft.ids());
+        fields.finish()?;
+        let given = draft.ids().max().map_or(1, |id| id + 1);
+        self.next_id = self.next_id.max(given).max(1);
+        let end = self.modules.len();
+        let at = draft.position.map_or(end, |p| (p.max(1) - 1) as usize);
+        let module = self.module(draft);
+        let id = module.id;
+        self.modules.insert(at.min(end), module);
+        self.recount();
+        Ok(id)
+    }
+
+    /// Adds one lesson at the end of a module and answers its id.
+    pub fn add_lesson(&mut self, module_id: i64, draft: LessonDraft) -> Result<i64, Refusal> {
+        let mut fields = Fields::default();
+        check_lesson(&mut fields, "", &draft);
+        self.refuse_taken(&mut fields, draft.id.into_iter());
+        fields.finish()?;
+        self.next_id = self.next_id.max(draft.id.map_or(1, |id| id + 1)).max(1);
+        let lesson = self.lesson(draft);
+        let id = lesson.id;
+        let module = self.modules.iter_mut().find(|m| m.id == module_id);
+        module
+            .ok_or(Refusal::NotFound("Module not found"))?
+            .lessons
+            .push(lesson);
+        self.recount();
+        Ok(id)
+    }
+
+    pub fn remove_module(&mut self, module_id: i64) -> Result<(), Refusal> {
+        let before = self.modules.len();
+        self.modules.retain(|module| module.id != module_id);
+        if self.modules.len() == before {
+            return Err(Refusal::NotFound("Module not found"));
+        }
+        self.recount();
+        Ok(())
+    }
+
+    pub fn remove_lesson(&mut self, module_id: i64, lesson_id: i64) -> Result<(), Refusal> {
+        let module = self.modules.iter_mut().find(|m| m.id == module_id);
+        let lessons = &mut module.ok_or(Refusal::NotFound("Module not found"))?.lessons;
+        let before = lessons.len();
+        lessons.retain(|lesson| lesson.id != lesson_id);
+        if lessons.len() == before {
+            return Err(Refusal::NotFound("Lesson not found"));
+        }
+        self.recount();
+        Ok(())
+    }
+
+    pub fn outline(&self) -> Outline {
+        let lessons = |m: &Module| m.lessons.iter().map(|lesson| lesson.id).collect();
+        Outline(self.modules.iter().map(|m| (m.id, lessons(m))).collect())
+    }
+
+    /// The ids that imported modules and lessons already have, by their source's ids.
+    pub fn known_ids(&self) -> HashMap<String, i64> {
+        let modules = self.modules.iter().map(|m| (&m.external_id, m.id));
+        let lessons = self.modules.iter().flat_map(|m| &m.lessons);
+        modules
+            .chain(lessons.map(|l| (&l.external_id, l.id)))
+            .filter_map(|(external, id)| Some((external.clone()?, id)))
+            .collect()
+    }
+
+    fn module(&mut self, draft: ModuleDraft) -> Module {
+        let id = self.give_id(draft.id);
+        let lessons = draft.lessons.into_iter().map(|l| self.lesson(l)).collect();
+        Module {
+            id,
+            external_id: draft.external_id,
+            title: draft.title,
+            position: 0,
+            lessons,
+        }
+    }
+
+    fn lesson(&mut self, draft: LessonDraft) -> Lesson {
+        Lesson {
+            id: self.give_id(draft.id),
+            external_id: draft.external_id,
+            title: draft.title,
+            kind: draft.kind,
+            duration_minutes: draft.duration_minutes,
+            body: draft.body,
+        }
+    }
+
+    fn give_id(&mut self, wanted: Option<i64>) -> i64 {
+        wanted.unwrap_or_else(|| {
+            let id = self.next_id;
+            self.next_id += 1;
+            id
+        })
+    }
+
+    fn refuse_taken(&self, fields: &mut Fields, ids: impl Iterator<Item = i64>) {
+        let outline = self.outline();
+        let modules = outline.0.iter().map(|(module, _)| *module);
+        let taken: HashSet<i64> = modules.chain(outline.lessons()).collect();
+        for id in ids.filter(|id| taken.contains(id)) {
+            fields.refuse("id", format!("{id} is already used in this content"));
+        }
+    }
+
+    fn recount(&mut self) {
+        for (index, module) in self.modules.iter_mut().enumerate() {
+            module.position = index as i64 + 1;
+        }
+        let lessons = || self.modules.iter().flat_map(|module| &module.lessons);
+        let minutes: i64 = lessons().map(|lesson| lesson.duration_minutes).sum();
+        self.metadata.total_modules = self.modules.len() as i64;
+        self.metadata.total_lessons = lessons().count() as i64;
+        // Hundredths of an hour, rounded half up in integers: the same on every machine.
+        self.metadata.total_duration_hours = ((minutes * 100 + 30) / 60) as f64 / 100.0;
+    }
+}
+
+impl ModuleDraft {
+    fn ids(&self) -> impl Iterator<Item = i64> + '_ {
+        let lessons = self.lessons.iter().filter_map(|lesson| lesson.id);
+        self.id.into_iter().chain(lessons)
+    }
+}
+
+fn check_draft(draft: &ContentDraft) -> Result<(), Refusal> {
+    let mut fields = Fields::default();
+    let mut seen = HashSet::new();
+    for (index, module) in draft.modules.iter().enumerate() {
+        check_module(&mut fields, &format!("modules[{index}]."), module);
+        for id in module.ids().filter(|id| !seen.insert(*id)) {
+            let field = format!("modules[{index}]");
+            fields.refuse(&field, format!("id {id} is used twice"));
+        }
+    }
+    if let Some(metadata) = &draft.metadata {
+        for tag in &metadata.tags {
+            fields.text("metadata.tags", tag, 1, 100);
+        }
+    }
+    fields.finish()
+}
+
+fn check_module(fields: &mut Fields, at: &str, module: &ModuleDraft) {
+    check_id(fields, at, module.id);
+    fields.text(&format!("{at}title"), &module.title, 1, 300);
+    for (index, lesson) in module.lessons.iter().enumerate() {
+        check_lesson(fields, &format!("{at}lessons[{index}]."), lesson);
+    }
+}
+
+fn check_lesson(fields: &mut Fields, at: &str, lesson: &LessonDraft) {
+    check_id(fields, at, lesson.id);
+    fields.text(&format!("{at}title"), &lesson.title, 1, 300);
+    fields.text(&format!("{at}kind"), &lesson.kind, 1, 50);
+    fields.text(&format!("{at}body"), &lesson.body, 0, 2_000_000);
+    let minutes = lesson.duration_minutes;
+    fields.range(&format!("{at}duration_minutes"), minutes, 0, 100_000);
+}
+
+fn check_id(fields: &mut Fields, at: &str, id: Option<i64>) {
+    if let Some(id) = id {
+        fields.range(&format!("{at}id"), id, 1, MAX_CONTENT_ID);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Content, ContentDraft, LessonDraft, ModuleDraft};
+
+    fn lesson(id: Option<i64>) -> LessonDraft {
+        LessonDraft {
+            id,
+            title: "A lesson".to_owned(),
+            kind: "text".to_owned(),
+            duration_minutes: 20,
+            body: String::new(),
+            external_id: None,
+        }
+    }
+
+    fn module(id: Option<i64>, lessons: Vec<LessonDraft>) -> ModuleDraft {
+        ModuleDraft {
+            id,
+            title: "A module".to_owned(),
+            position: None,
+            lessons,
+            external_id: None,
+        }
+    }
+
+    #[test]
+    fn the_id_of_a_removed_lesson_is_never_given_again() {
+        let mut content = Content::default();
+        let module_id = content.add_module(module(None, vec![])).unwrap();
+        let first = content.add_lesson(module_id, lesson(None)).unwrap();
+        content.remove_lesson(module_id, first).unwrap();
+        let second = content.add_lesson(module_id, lesson(None)).unwrap();
+        assert_ne!(first, second);
+        assert_eq!(content.metadata.total_lessons, 1);
+    }
+
+    #[test]
+    fn ids_sent_by_the_client_are_kept_and_never_collide_with_given_ones() {
+        let mut content = Content::default();
+        let lessons = vec![lesson(None), lesson(Some(7)), lesson(None)];
+        let draft = ContentDraft {
+            modules: vec![module(None, lessons)],
+            metadata: None,
+        };
+        content.replace(draft).unwrap();
+        let ids: Vec<i64> = content.outline().lessons().collect();
+        assert_eq!(ids, [9, 7, 10]);
+        assert_eq!(content.metadata.total_duration_hours, 1.0);
+    }
+
+    #[test]
+    fn an_id_used_twice_is_refused() {
+        let draft = ContentDraft {
+            modules: vec![module(Some(1), vec![lesson(Some(1))])],
+            metadata: None,
+        };
+        assert!(Content::default().replace(draft).is_err());
+    }
+}

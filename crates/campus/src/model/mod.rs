@@ -1,0 +1,33 @@
+//! The nouns of the product and the rules that need nothing but themselves.
+//!
+//! A leaf: nothing here imports another part of Campus, so every rule can be
+//! read and tested without a database, a cache or a web server.
+
+mod content;
+mod course;
+mod enrollment;
+mod field;
+mod import;
+mod money;
+mod refusal;
+mod time;
+mod user;
+
+pub use content::{
+    Content, ContentDraft, Lesson, LessonDraft, MAX_CONTENT_ID, Metadata, MetadataDraft, Module,
+    ModuleDraft, Outline,
+};
+pub use course::{
+    Course, CourseDraft, CourseEdit, CourseFilter, CourseSort, CourseStatus, InstructorRef, Level,
+    Rating, rating_score, slugify,
+};
+pub use enrollment::{Enrollment, EnrollmentDetail, EnrollmentDraft, EnrollmentStatus, percent};
+pub use field::{FieldError, Fields, Patch, Window};
+pub use import::{
+    ArticleImport, Catalogue, CourseImport, EnrollmentImport, LessonImport, ModuleImport, Origin,
+    PersonImport, RatingImport,
+};
+pub use money::Money;
+pub use refusal::Refusal;
+pub use time::Timestamp;
+pub use user::{InstructorProfile, NewUser, Principal, ProfileEdit, Role, User};

@@ -1,0 +1,197 @@
+//! Imported enrollments and ratings, and the numbers that courses show of them.
+
+use std::collections::HashMap;
+
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, Set, Statement,
+};
+
+use super::{Change, Ids, Import, look_up};
+use crate::model::{EnrollmentImport, EnrollmentStatus, RatingImport};
+use crate::store::tables::{course_ratings, enrollments};
+use crate::store::{Error, Result};
+
+/// Rows per INSERT: well below SQLite's limit of 32,766 parameters.
+const BATCH: usize = 500;
+
+impl Import<'_> {
+    pub(super) async fn members(&mut self, people: &Ids, courses: &Ids) -> Result<()> {
+        if self.catalogue.enrollments.is_empty() && self.catalogue.ratings.is_empty() {
+            return Ok(());
+        }
+        self.enrollments(people, courses).await?;
+        self.ratings(people, courses).await?;
+        self.recount().await?;
+        self.report.course_ids.extend(courses.values());
+        self.report.course_ids.sort_unstable();
+        self.report.course_ids.dedup();
+        Ok(())
+    }
+
+    async fn enrollments(&mut self, people: &Ids, courses: &Ids) -> Result<()> {
+        let course_ids: Vec<i64> = courses.values().copied().collect();
+        let existing = enrollments::Entity::find()
+            .filter(enrollments::Column::CourseId.is_in(course_ids))
+            .order_by_asc(enrollments::Column::Id)
+            .all(self.tx)
+            .await?;
+        // Of several rows of one student the last one counts: only it can be live.
+        let mut existing: HashMap<(i64, i64), String> = existing
+            .into_iter()
+            .map(|row| ((row.student_id, row.course_id), row.status))
+            .collect();
+        let dropped = EnrollmentStatus::Dropped.as_str();
+        let mut fresh = Vec::new();
+        for enrollment in &self.catalogue.enrollments {
+            let student = look_up(people, &enrollment.student, "person", "an enrollment")?;
+            let course = look_up(courses, &enrollment.course, "course", "an enrollment")?;
+            let status = enrollment.status.as_str().to_owned();
+            let change = match existing.insert((student, course), status.clone()) {
+                Some(known) if known == status => Change::Unchanged,
+                Some(known) if known != dropped => {
+                    self.change_status(enrollment, student, course).await?;
+                    Change::Updated
+                }
+                _ => {
+                    fresh.push(row(enrollment, student, course));
+                    Change::Inserted
+                }
+            };
+            self.report.enrollments.count(change);
+            self.step();
+        }
+        for batch in fresh.chunks(BATCH) {
+            enrollments::Entity::insert_many(batch.to_vec())
+                .exec_without_returning(self.tx)
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn change_status(
+        &self,
+        enrollment: &EnrollmentImport,
+        student: i64,
+        course: i64,
+    ) -> Result<()> {
+        use enrollments::Column;
+        let new = row(enrollment, student, course);
+        let changes = enrollments::ActiveModel {
+            status: new.status,
+            completed_at: new.completed_at,
+            dropped_at: new.dropped_at,
+            ..Default::default()
+        };
+        enrollments::Entity::update_many()
+            .set(changes)
+            .col_expr(Column::Version, Column::Version.into_expr().add(1))
+            .filter(Column::StudentId.eq(student))
+            .filter(Column::CourseId.eq(course))
+            .filter(Column::Status.ne(EnrollmentStatus::Dropped.as_str()))
+            .exec(self.tx)
+            .await?;
+        Ok(())
+    }
+
+    async fn ratings(&mut self, people: &Ids, courses: &Ids) -> Result<()> {
+        let course_ids: Vec<i64> = courses.values().copied().collect();
+        let existing = course_ratings::Entity::find()
+            .filter(course_ratings::Column::CourseId.is_in(course_ids))
+            .all(self.tx)
+            .await?;
+        let mut known: HashMap<(i64, i64), i16> = existing
+            .into_iter()
+            .map(|row| ((row.course_id, row.user_id), row.stars))
+            .collect();
+        let mut changed = HashMap::new();
+        for rating in &self.catalogue.ratings {
+            let RatingImport { stars, .. } = *rating;
+            if !(1..=5).contains(&stars) {
+                return Err(Error::import(format!(
+                    "a rating has {stars} stars, not 1 to 5"
+                )));
+            }
+            let user = look_up(people, &rating.student, "person", "a rating")?;
+            let course = look_up(courses, &rating.course, "course", "a rating")?;
+            let change = match known.insert((course, user), stars) {
+                Some(before) if before == stars => Change::Unchanged,
+                Some(_) => Change::Updated,
+                None => Change::Inserted,
+            };
+            if change != Change::Unchanged {
+                changed.insert((course, user), stars);
+            }
+            self.report.ratings.count(change);
+            self.step();
+        }
+        self.save_ratings(changed).await
+    }
+
+    async fn save_ratings(&self, changed: HashMap<(i64, i64), i16>) -> Result<()> {
+        use course_ratings::Column;
+        let rows: Vec<course_ratings::ActiveModel> = changed
+            .into_iter()
+            .map(|((course, user), stars)| course_ratings::ActiveModel {
+                course_id: Set(course),
+                user_id: Set(user),
+                stars: Set(stars),
+            })
+            .collect();
+        let replace = OnConflict::columns([Column::CourseId, Column::UserId])
+            .update_column(Column::Stars)
+            .to_owned();
+        for batch in rows.chunks(BATCH) {
+            course_ratings::Entity::insert_many(batch.to_vec())
+                .on_conflict(replace.clone())
+                .exec_without_returning(self.tx)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Counts are the rows, never the importer's word. `rating_score` repeats
+    /// `model::rating_score` in integer SQL, which both databases divide alike.
+    async fn recount(&self) -> Result<()> {
+        let counts = "UPDATE courses SET \
+             enrolled_count = (SELECT COUNT(*) FROM enrollments e \
+                 WHERE e.course_id = courses.id AND e.status <> 'dropped'), \
+             rating_count = (SELECT COUNT(*) FROM course_ratings r \
+                 WHERE r.course_id = courses.id), \
+             rating_sum = (SELECT CAST(COALESCE(SUM(r.stars), 0) AS BIGINT) \
+                 FROM course_ratings r WHERE r.course_id = courses.id) \
+             WHERE source = $1";
+        let score = "UPDATE courses SET \
+             rating_score = (rating_sum * 2 + 35) * 500000 / (rating_count + 5) \
+             WHERE source = $1";
+        let backend = self.tx.get_database_backend();
+        for sql in [counts, score] {
+            let source = [self.catalogue.source.clone().into()];
+            let statement = Statement::from_sql_and_values(backend, sql, source);
+            self.tx.execute_raw(statement).await?;
+        }
+        Ok(())
+    }
+}
+
+fn row(enrollment: &EnrollmentImport, student: i64, course: i64) -> enrollments::ActiveModel {
+    let at = enrollment.enrolled_at.0;
+    let ended = |status| (enrollment.status == status).then_some(at);
+    enrollments::ActiveModel {
+        student_id: Set(student),
+        course_id: Set(course),
+        status: Set(enrollment.status.as_str().to_owned()),
+        payment_cents: Set(None),
+        payment_status: Set(None),
+        enrollment_source: Set("import".to_owned()),
+        enrolled_at: Set(at),
+        started_at: Set(None),
+        completed_at: Set(ended(EnrollmentStatus::Completed)),
+        dropped_at: Set(ended(EnrollmentStatus::Dropped)),
+        last_accessed_at: Set(None),
+        last_lesson_id: Set(None),
+        time_spent_minutes: Set(0),
+        version: Set(1),
+        ..Default::default()
+    }
+}

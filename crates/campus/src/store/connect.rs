@@ -1,0 +1,161 @@
+//! Opening the database, with errors a person can act on.
+
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sea_orm::{ConnectOptions, Database, DatabaseConnection};
+
+use super::{Error, Result};
+
+/// Which database a URL names. `Display` leaves the password out.
+#[derive(Clone)]
+pub enum Location {
+    Sqlite(PathBuf),
+    Postgres(String),
+}
+
+impl Location {
+    /// Reads `sqlite://path`, `sqlite:path`, `postgres://..` or `postgresql://..`.
+    pub fn parse(url: &str) -> Result<Self> {
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return Ok(Self::Postgres(url.to_owned()));
+        }
+        let path = url
+            .strip_prefix("sqlite://")
+            .or_else(|| url.strip_prefix("sqlite:"))
+            .ok_or_else(|| {
+                Error::open("DATABASE_URL must start with sqlite://, postgres:// or postgresql://")
+            })?;
+        let path = path.split('?').next().unwrap_or(path);
+        if path.is_empty() || path == ":memory:" {
+            return Err(Error::open(
+                "DATABASE_URL must name an SQLite file, for example sqlite://data/campus.db",
+            ));
+        }
+        Ok(Self::Sqlite(PathBuf::from(path)))
+    }
+
+    pub fn file(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Sqlite(path) => Some(path),
+            Self::Postgres(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite://{}", path.display()),
+            Self::Postgres(url) => f.write_str(&without_password(url)),
+        }
+    }
+}
+
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Everything between `://` and `@` but the user name is replaced, and so are query parameters.
+fn without_password(url: &str) -> String {
+    let url = url.split('?').next().unwrap_or(url);
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return "postgres".to_owned();
+    };
+    match rest.rsplit_once('@') {
+        Some((login, host)) => {
+            let user = login.split(':').next().unwrap_or("");
+            format!("{scheme}://{user}:***@{host}")
+        }
+        None => format!("{scheme}://{rest}"),
+    }
+}
+
+/// The writer's and the readers' connections.
+pub(super) async fn open(location: &Location) -> Result<(DatabaseConnection, DatabaseConnection)> {
+    match location {
+        Location::Sqlite(path) => {
+            create_folder(path)?;
+            // The writer first: it creates the file and switches it to WAL.
+            let writer = Database::connect(sqlite(path, 1)).await;
+            let writer = writer.map_err(|e| refused(location, &e))?;
+            let reader = Database::connect(sqlite(path, 4)).await;
+            Ok((writer, reader.map_err(|e| refused(location, &e))?))
+        }
+        Location::Postgres(url) => {
+            let mut options = ConnectOptions::new(url);
+            options
+                .max_connections(16)
+                .connect_timeout(Duration::from_secs(5))
+                .acquire_timeout(Duration::from_secs(5))
+                .sqlx_logging(false);
+            let pool = Database::connect(options).await;
+            let pool = pool.map_err(|e| refused(location, &e))?;
+            Ok((pool.clone(), pool))
+        }
+    }
+}
+
+fn sqlite(path: &std::path::Path, connections: u32) -> ConnectOptions {
+    let mut options = ConnectOptions::new(format!("sqlite://{}?mode=rwc", path.display()));
+    let file = path.to_owned();
+    options
+        .max_connections(connections)
+        .min_connections(1)
+        .acquire_timeout(Duration::from_secs(10))
+        .idle_timeout(Duration::from_secs(600))
+        .sqlx_logging(false)
+        .map_sqlx_sqlite_opts(move |sqlite| {
+            sqlite
+                .filename(&file)
+                .create_if_missing(true)
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(SqliteSynchronous::Normal)
+                .foreign_keys(true)
+                .busy_timeout(Duration::from_secs(5))
+        });
+    options
+}
+
+fn create_folder(path: &std::path::Path) -> Result<()> {
+    let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) else {
+        return Ok(());
+    };
+    fs::create_dir_all(folder).map_err(|e| {
+        Error::open(format!(
+            "cannot create the folder {} of the database: {e} (see DATABASE_URL)",
+            folder.display()
+        ))
+    })
+}
+
+fn refused(location: &Location, error: &sea_orm::DbErr) -> Error {
+    Error::open(format!(
+        "cannot open the database {location}: {error} (see DATABASE_URL)"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Location;
+
+    #[test]
+    fn a_shown_location_has_no_password() {
+        let location = Location::parse("postgres://app:s3cret@db:5432/campus?sslmode=require");
+        assert_eq!(
+            location.unwrap().to_string(),
+            "postgres://app:***@db:5432/campus"
+        );
+    }
+
+    #[test]
+    fn an_unknown_scheme_is_refused_by_name() {
+        let error = Location::parse("mysql://db").unwrap_err();
+        assert!(error.to_string().contains("DATABASE_URL"));
+    }
+}

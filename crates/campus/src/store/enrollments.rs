@@ -1,0 +1,212 @@
+//! Places in courses. Seats are counted by the database itself, never by a reader.
+
+use std::collections::HashMap;
+
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, Condition, EntityTrait, ExprTrait, Order, PaginatorTrait,
+    QueryFilter, QueryOrder, QuerySelect, Set,
+};
+
+use super::tables::{course_contents, courses, enrollments, lesson_completions};
+use super::{Error, Result, Store, Tx};
+use crate::model::{
+    CourseStatus, Enrollment, EnrollmentDetail, EnrollmentDraft, EnrollmentStatus, Money, Outline,
+    Timestamp, Window,
+};
+
+/// The enrollments that ended with an account.
+#[derive(Debug, Clone, Default)]
+pub struct Ended {
+    pub course_ids: Vec<i64>,
+}
+
+const DROPPED: &str = EnrollmentStatus::Dropped.as_str();
+
+fn enrollment(row: enrollments::Model) -> Result<Enrollment> {
+    Ok(Enrollment {
+        id: row.id,
+        course_id: row.course_id,
+        student_id: row.student_id,
+        status: row.status.parse().map_err(Error::corrupt)?,
+        payment_amount: row.payment_cents.and_then(Money::from_cents),
+        payment_status: row.payment_status,
+        source: row.enrollment_source,
+        enrolled_at: Timestamp(row.enrolled_at),
+        started_at: row.started_at.map(Timestamp),
+        completed_at: row.completed_at.map(Timestamp),
+        dropped_at: row.dropped_at.map(Timestamp),
+        last_accessed_at: row.last_accessed_at.map(Timestamp),
+        last_lesson_id: row.last_lesson_id,
+        time_spent_minutes: row.time_spent_minutes,
+        version: row.version,
+    })
+}
+
+impl Store {
+    /// Whether a student has a place: active or completed, not dropped.
+    pub async fn is_enrolled(&self, student_id: i64, course_id: i64) -> Result<bool> {
+        let live = enrollments::Entity::find()
+            .filter(enrollments::Column::StudentId.eq(student_id))
+            .filter(enrollments::Column::CourseId.eq(course_id))
+            .filter(enrollments::Column::Status.ne(DROPPED));
+        Ok(live.count(&self.reader).await? > 0)
+    }
+
+    pub async fn enrollment(&self, id: i64) -> Result<Option<Enrollment>> {
+        let row = enrollments::Entity::find_by_id(id)
+            .one(&self.reader)
+            .await?;
+        row.map(enrollment).transpose()
+    }
+
+    pub async fn enrollments_of(
+        &self,
+        student_id: i64,
+        window: Window,
+    ) -> Result<(Vec<Enrollment>, i64)> {
+        let own = enrollments::Entity::find().filter(enrollments::Column::StudentId.eq(student_id));
+        let total = own.clone().count(&self.reader).await?;
+        let rows = own
+            .order_by(enrollments::Column::Id, Order::Desc)
+            .offset(window.skip as u64)
+            .limit(window.limit as u64)
+            .all(&self.reader)
+            .await?;
+        let rows: Result<Vec<Enrollment>> = rows.into_iter().map(enrollment).collect();
+        Ok((rows?, total as i64))
+    }
+
+    /// Adds to each enrollment what its progress is computed from, in two queries for all.
+    pub async fn details(&self, enrollments: Vec<Enrollment>) -> Result<Vec<EnrollmentDetail>> {
+        let ids = enrollments.iter().map(|e| e.id);
+        let completions = lesson_completions::Entity::find()
+            .filter(lesson_completions::Column::EnrollmentId.is_in(ids))
+            .all(&self.reader)
+            .await?;
+        let mut done: HashMap<i64, Vec<i64>> = HashMap::new();
+        for row in completions {
+            done.entry(row.enrollment_id)
+                .or_default()
+                .push(row.lesson_id);
+        }
+        let outlines = self
+            .outlines(enrollments.iter().map(|e| e.course_id).collect())
+            .await?;
+        let empty = Outline::default();
+        let detail = |enrollment: Enrollment| {
+            let outline = outlines.get(&enrollment.course_id).unwrap_or(&empty);
+            let done = done.get(&enrollment.id).map_or(&[][..], Vec::as_slice);
+            EnrollmentDetail::new(enrollment, done, outline)
+        };
+        Ok(enrollments.into_iter().map(detail).collect())
+    }
+
+    async fn outlines(&self, course_ids: Vec<i64>) -> Result<HashMap<i64, Outline>> {
+        let rows: Vec<(i64, String)> = course_contents::Entity::find()
+            .select_only()
+            .columns([
+                course_contents::Column::CourseId,
+                course_contents::Column::Outline,
+            ])
+            .filter(course_contents::Column::CourseId.is_in(course_ids))
+            .filter(course_contents::Column::DeletedAt.is_null())
+            .into_tuple()
+            .all(&self.reader)
+            .await?;
+        rows.into_iter()
+            .map(|(id, json)| {
+                let outline = serde_json::from_str(&json);
+                Ok((id, outline.map_err(|e| Error::corrupt(e.to_string()))?))
+            })
+            .collect()
+    }
+
+    /// Taken places and the limit of a live course.
+    pub async fn seats(&self, course_id: i64) -> Result<Option<(i64, Option<i64>)>> {
+        let seats = courses::Entity::find_by_id(course_id)
+            .select_only()
+            .columns([courses::Column::EnrolledCount, courses::Column::MaxStudents])
+            .filter(courses::Column::DeletedAt.is_null());
+        Ok(seats.into_tuple().one(&self.reader).await?)
+    }
+}
+
+impl Tx {
+    /// Takes a seat if the course is published and has one left. One conditional
+    /// update, so that no two requests can take the last seat.
+    pub async fn take_seat(&self, course_id: i64) -> Result<bool> {
+        use courses::Column;
+        let seats = Column::EnrolledCount.into_expr();
+        let has_room = Condition::any()
+            .add(Column::MaxStudents.is_null())
+            .add(seats.clone().lt(Column::MaxStudents.into_expr()));
+        let taken = courses::Entity::update_many()
+            .col_expr(Column::EnrolledCount, seats.add(1))
+            .filter(Column::Id.eq(course_id))
+            .filter(Column::Status.eq(CourseStatus::Published.as_str()))
+            .filter(Column::DeletedAt.is_null())
+            .filter(has_room)
+            .exec(&self.0)
+            .await?;
+        Ok(taken.rows_affected == 1)
+    }
+
+    pub async fn has_place(&self, student_id: i64, course_id: i64) -> Result<bool> {
+        let live = enrollments::Entity::find()
+            .filter(enrollments::Column::StudentId.eq(student_id))
+            .filter(enrollments::Column::CourseId.eq(course_id))
+            .filter(enrollments::Column::Status.ne(DROPPED));
+        Ok(live.count(&self.0).await? > 0)
+    }
+
+    /// Fails with [`Error::is_duplicate`] when the student has a live place already.
+    pub async fn insert_enrollment(
+        &self,
+        draft: EnrollmentDraft,
+        now: Timestamp,
+    ) -> Result<Enrollment> {
+        let paid = draft.payment_amount.filter(|amount| amount.cents() > 0);
+        let row = enrollments::ActiveModel {
+            student_id: Set(draft.student_id),
+            course_id: Set(draft.course_id),
+            status: Set(EnrollmentStatus::Active.as_str().to_owned()),
+            payment_cents: Set(draft.payment_amount.map(Money::cents)),
+            payment_status: Set(paid.map(|_| "completed".to_owned())),
+            enrollment_source: Set(draft.source),
+            enrolled_at: Set(now.0),
+            time_spent_minutes: Set(0),
+            version: Set(1),
+            ..Default::default()
+        };
+        enrollment(row.insert(&self.0).await?)
+    }
+
+    /// Drops every active place of a person and gives the seats back.
+    pub async fn end_enrollments(&self, student_id: i64, now: Timestamp) -> Result<Ended> {
+        use enrollments::Column;
+        let active = Column::Status.eq(EnrollmentStatus::Active.as_str());
+        let course_ids: Vec<i64> = enrollments::Entity::find()
+            .select_only()
+            .column(Column::CourseId)
+            .filter(Column::StudentId.eq(student_id))
+            .filter(active.clone())
+            .into_tuple()
+            .all(&self.0)
+            .await?;
+        enrollments::Entity::update_many()
+            .col_expr(Column::Status, DROPPED.into())
+            .col_expr(Column::DroppedAt, Some(now.0).into())
+            .col_expr(Column::Version, Column::Version.into_expr().add(1))
+            .filter(Column::StudentId.eq(student_id))
+            .filter(active)
+            .exec(&self.0)
+            .await?;
+        let seats = courses::Column::EnrolledCount.into_expr();
+        courses::Entity::update_many()
+            .col_expr(courses::Column::EnrolledCount, seats.sub(1))
+            .filter(courses::Column::Id.is_in(course_ids.clone()))
+            .exec(&self.0)
+            .await?;
+        Ok(Ended { course_ids })
+    }
+}

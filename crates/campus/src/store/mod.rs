@@ -1,0 +1,120 @@
+//! The database: one [`Store`] over SQLite or PostgreSQL, and the SQL of every table.
+//!
+//! Only this folder names the database libraries. Reads are methods of [`Store`];
+//! writes happen in a [`Tx`], so that the caller decides what belongs together.
+
+mod catalogue;
+mod connect;
+mod content;
+mod courses;
+mod enrollments;
+mod error;
+pub mod lock;
+mod migrations;
+mod tables;
+mod tokens;
+mod users;
+
+use std::path::PathBuf;
+
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, SqliteTransactionMode, Statement,
+    TransactionOptions, TransactionTrait,
+};
+use sea_orm_migration::MigratorTrait;
+
+pub use self::catalogue::{Counts, Imported};
+pub use connect::Location;
+pub use enrollments::Ended;
+pub use error::Error;
+pub use tokens::Rotation;
+pub use users::Credentials;
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A handle to the database; clones share the same connections.
+#[derive(Debug, Clone)]
+pub struct Store {
+    /// SQLite: one connection, because SQLite has one writer anyway and a queue
+    /// in front of it beats `SQLITE_BUSY`. PostgreSQL: the same pool as `reader`.
+    writer: DatabaseConnection,
+    reader: DatabaseConnection,
+    location: Location,
+}
+
+impl Store {
+    /// Opens the database named by a `sqlite:` or `postgres:` URL, creating an SQLite file.
+    pub async fn connect(url: &str) -> Result<Self> {
+        let location = Location::parse(url)?;
+        let (writer, reader) = connect::open(&location).await?;
+        Ok(Self {
+            writer,
+            reader,
+            location,
+        })
+    }
+
+    /// Brings the schema up to date and tells whether there was anything to do.
+    pub async fn migrate(&self) -> Result<usize> {
+        let pending = migrations::Migrator::get_pending_migrations(&self.writer)
+            .await?
+            .len();
+        if pending > 0 {
+            migrations::Migrator::up(&self.writer, None).await?;
+        }
+        Ok(pending)
+    }
+
+    /// How many migrations have not been applied.
+    pub async fn pending_migrations(&self) -> Result<usize> {
+        let pending = migrations::Migrator::get_pending_migrations(&self.reader).await?;
+        Ok(pending.len())
+    }
+
+    /// Where the database is, without secrets.
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// The SQLite file, if that is what this is.
+    pub fn file(&self) -> Option<&PathBuf> {
+        self.location.file()
+    }
+
+    /// Starts a write transaction. Dropping it without [`Tx::commit`] undoes it.
+    ///
+    /// SQLite takes the write lock at once: a transaction that reads first and
+    /// upgrades later fails without waiting when another one wrote in between.
+    pub async fn begin(&self) -> Result<Tx> {
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        Ok(Tx(self.writer.begin_with_options(options).await?))
+    }
+
+    /// One cheap round trip, for health checks.
+    pub async fn ping(&self) -> Result<()> {
+        let backend = self.reader.get_database_backend();
+        let statement = Statement::from_string(backend, "SELECT 1");
+        self.reader.query_one_raw(statement).await?;
+        Ok(())
+    }
+
+    /// Closes the connections; SQLite folds its write-ahead log into the file.
+    pub async fn close(self) -> Result<()> {
+        self.reader.close().await?;
+        self.writer.close().await?;
+        Ok(())
+    }
+}
+
+/// A write transaction.
+#[derive(Debug)]
+pub struct Tx(DatabaseTransaction);
+
+impl Tx {
+    pub async fn commit(self) -> Result<()> {
+        Ok(self.0.commit().await?)
+    }
+}
