@@ -1,1 +1,52 @@
-//! Larder.
+//! A two-tier cache-aside library: L1 in the process, L2 in Redis.
+//!
+//! - After [`Cache::invalidate`] has returned, no read through this cache that starts then gets an
+//!   older value, whatever was being loaded meanwhile.
+//! - Redis never fails a read. It can slow one down by the operation timeout (100 ms in all).
+//! - Each cold key is loaded once: in the process always, over processes while Redis is up.
+//!
+//! # Quickstart
+//! ```
+#![doc = include_str!("../examples/quickstart.rs")]
+//! ```
+//!
+//! # The parts
+//! A [`CacheKey`] type names a value, its [`Policy`] and its [`Tag`]s; [`Cache::get_or_load`] reads
+//! through both tiers; [`Cache::invalidate`] takes keys and tags. Everything is on by default:
+//! coalescing, refill of L1 from L2, finite TTLs with jitter, byte bounds, timeouts, a breaker.
+//!
+//! # What is not here yet
+//! Invalidations do not reach the L1 of other processes: there an old value may be served until
+//! its L1 life is over. An invalidation that Redis could not take ([`Ack::Queued`]) lives in
+//! memory: a process that ends before it is applied leaves the old value in Redis until its TTL.
+
+mod builder;
+mod cache;
+mod clock;
+mod entry;
+mod error;
+mod flight;
+mod invalidate;
+mod key;
+mod l1;
+mod l2;
+mod load;
+mod plan;
+mod policy;
+mod protocol;
+mod stats;
+mod trip;
+mod weigh;
+
+pub use builder::Builder;
+pub use cache::{Cache, Scoped};
+pub use clock::Clock;
+pub use error::{ConfigError, LoadError, RedisUnavailable};
+pub use invalidate::{Ack, Names};
+pub use key::{
+    CacheKey, KeyWriter, MAX_KEY_BYTES, MAX_TAGS, Public, Scope, Segment, Tag, Tags, Tenant, User,
+    render_key,
+};
+pub use load::{Cached, Loaded, Source};
+pub use policy::{Policy, PolicyOverride};
+pub use stats::{L1Stats, L2State, NamespaceStats, Stats};

@@ -1,0 +1,148 @@
+//! Building a cache: which tiers, how large, how patient.
+
+use std::{collections::HashMap, time::Duration};
+
+use redis::ConnectionInfo;
+
+use crate::{Cache, Clock, ConfigError, PolicyOverride, cache::Inner, l2};
+
+/// Assembles a [`Cache`]; see [`Cache::builder`].
+///
+/// Without [`redis`](Self::redis) the cache is in-process: the same semantics on one node.
+#[must_use]
+pub struct Builder {
+    pub(crate) redis: Option<ConnectionInfo>,
+    pub(crate) prefix: String,
+    pub(crate) l1_bytes: Option<u64>,
+    pub(crate) enabled: bool,
+    pub(crate) max_entry_bytes: usize,
+    pub(crate) op_timeout: Duration,
+    pub(crate) wait_max: Duration,
+    pub(crate) most_refreshes: usize,
+    pub(crate) overrides: HashMap<String, PolicyOverride>,
+    pub(crate) clock: Clock,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            redis: None,
+            prefix: String::from("larder:"),
+            l1_bytes: Some(256 << 20),
+            enabled: true,
+            max_entry_bytes: 1 << 20,
+            op_timeout: Duration::from_millis(100),
+            wait_max: Duration::from_secs(2),
+            most_refreshes: 64,
+            overrides: HashMap::new(),
+            clock: Clock::system(),
+        }
+    }
+}
+
+impl Builder {
+    /// Adds Redis as L2: `redis://[user:password@]host:port/db`, `rediss://` for TLS. It need not
+    /// be up: connecting goes on in the background.
+    ///
+    /// # Errors
+    /// If the URL cannot be parsed. The error does not quote it.
+    pub fn redis(mut self, url: &str) -> Result<Self, ConfigError> {
+        self.redis = Some(l2::connection_info(url)?);
+        Ok(self)
+    }
+
+    /// What every key in Redis begins with. Default `larder:`. All processes of one installation
+    /// share it.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Bound of L1 in charged bytes (see [`crate::CacheKey::weigh`]). Default 256 MiB.
+    pub fn l1_bytes(mut self, bytes: u64) -> Self {
+        self.l1_bytes = Some(bytes);
+        self
+    }
+
+    /// Turns L1 off: every read asks Redis.
+    pub fn without_l1(mut self) -> Self {
+        self.l1_bytes = None;
+        self
+    }
+
+    /// Turns caching off: every read loads. Invalidations are still sent to Redis, if there is
+    /// one, for the sake of other processes.
+    pub fn disabled(mut self) -> Self {
+        self.enabled = false;
+        self
+    }
+
+    /// Largest value that is cached, in bytes. A larger one is delivered and not stored. Default
+    /// 1 MiB.
+    pub fn max_entry_bytes(mut self, bytes: usize) -> Self {
+        self.max_entry_bytes = bytes;
+        self
+    }
+
+    /// How long one read may wait for Redis in all, whatever the number of commands. Default
+    /// 100 ms.
+    pub fn op_timeout(mut self, timeout: Duration) -> Self {
+        self.op_timeout = timeout;
+        self
+    }
+
+    /// How long a read waits for a value that another process is loading before it loads for
+    /// itself. Default 2 s.
+    pub fn wait_max(mut self, limit: Duration) -> Self {
+        self.wait_max = limit;
+        self
+    }
+
+    /// How many background refreshes may run at a time. Default 64.
+    pub fn most_refreshes(mut self, most: usize) -> Self {
+        self.most_refreshes = most;
+        self
+    }
+
+    /// Changes the policy of one namespace.
+    pub fn policy_override(mut self, namespace: impl Into<String>, change: PolicyOverride) -> Self {
+        self.overrides.insert(namespace.into(), change);
+        self
+    }
+
+    /// Replaces the clock, for tests.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Builds the cache and starts connecting to Redis.
+    ///
+    /// # Errors
+    /// If L1 is smaller than 64 KiB, or the Redis settings cannot be used. Redis being down is no
+    /// error.
+    ///
+    /// # Panics
+    /// If Redis is configured and this is called outside of a tokio runtime.
+    pub fn build(self) -> Result<Cache, ConfigError> {
+        Ok(Cache { inner: Inner::new(self)? })
+    }
+}
+
+impl Cache {
+    /// Begins to build a cache.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), larder::ConfigError> {
+    /// let cache = larder::Cache::builder()
+    ///     .redis("redis://127.0.0.1:6379/0")? // leave out for in-process only
+    ///     .prefix("shop:")
+    ///     .l1_bytes(64 << 20)
+    ///     .build()?; // Redis may be down: reads then load
+    /// assert_eq!(cache.stats().l1.capacity, 64 << 20);
+    /// # Ok(()) }
+    /// ```
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+}

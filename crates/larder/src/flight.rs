@@ -1,0 +1,124 @@
+//! Single flight: one load a key at a time, and who may wait for it.
+
+use std::{collections::HashMap, sync::Arc};
+
+use futures_util::{FutureExt, future::Shared};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use crate::{
+    error::Failure,
+    l1::Entry,
+    protocol::stamps::{Slots, Stamps},
+};
+
+/// Where a landed value came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    L2,
+    Loader,
+}
+
+/// How a flight ended, for all who waited.
+#[derive(Clone)]
+pub(crate) enum Landing {
+    Arrived(Entry, Origin),
+    Failed(Failure),
+    /// A refresh that another process makes.
+    GaveUp,
+}
+
+/// A load under way.
+#[derive(Clone)]
+pub(crate) struct Flight {
+    id: u64,
+    /// Read before the first look at Redis.
+    pub(crate) born: u64,
+    slots: Slots,
+    /// It asks neither tier, so it may be joined while a name is dirty.
+    loads_only: bool,
+    landing: Shared<oneshot::Receiver<Landing>>,
+}
+
+impl Flight {
+    /// Whether nothing that this flight may have read was invalidated since its birth: only then
+    /// may a call that starts now get its result (I4).
+    pub(crate) fn is_joinable(&self, stamps: &Stamps) -> bool {
+        let slots = self.slots.counting(true);
+        stamps.is_current(self.born, slots) && (self.loads_only || !stamps.is_dirty(slots))
+    }
+
+    /// Waits for the end. Dropping this future leaves the flight to the others.
+    pub(crate) async fn land(self) -> Landing {
+        self.landing.await.unwrap_or(Landing::Failed(Failure::ShutDown))
+    }
+}
+
+/// The flights of one cache.
+#[derive(Default)]
+pub(crate) struct Flights(Mutex<InTheAir>);
+
+#[derive(Default)]
+struct InTheAir {
+    by_key: HashMap<Arc<str>, Flight>,
+    flown: u64,
+}
+
+/// A place on a flight.
+pub(crate) enum Boarding {
+    Joined(Flight),
+    /// Nobody loads this key: the caller must, and lands the flight through the [`Pilot`].
+    Leads(Flight, Pilot),
+}
+
+impl Flights {
+    /// Joins the flight for `key` if that is allowed, else begins one.
+    pub(crate) fn board(
+        self: &Arc<Self>,
+        key: &Arc<str>,
+        slots: Slots,
+        loads_only: bool,
+        stamps: &Stamps,
+    ) -> Boarding {
+        let mut air = self.0.lock();
+        if let Some(flight) = air.by_key.get(key).filter(|flight| flight.is_joinable(stamps)) {
+            return Boarding::Joined(flight.clone());
+        }
+        let (landing, landed) = oneshot::channel();
+        air.flown += 1;
+        let id = air.flown;
+        let flight = Flight { id, born: stamps.now(), slots, loads_only, landing: landed.shared() };
+        air.by_key.insert(Arc::clone(key), flight.clone());
+        let pilot =
+            Pilot { flights: Arc::clone(self), key: Arc::clone(key), id, landing: Some(landing) };
+        Boarding::Leads(flight, pilot)
+    }
+}
+
+/// Ends one flight, and takes it off the map when dropped, whatever happened to the task.
+pub(crate) struct Pilot {
+    flights: Arc<Flights>,
+    key: Arc<str>,
+    id: u64,
+    landing: Option<oneshot::Sender<Landing>>,
+}
+
+impl Pilot {
+    /// Tells everybody who waits. The flight stays on the map until the pilot is dropped.
+    pub(crate) fn land(&mut self, landing: Landing) {
+        if let Some(waiting) = self.landing.take() {
+            // Nobody waiting is fine: the value is cached all the same.
+            let _ = waiting.send(landing);
+        }
+    }
+}
+
+impl Drop for Pilot {
+    fn drop(&mut self) {
+        let mut air = self.flights.0.lock();
+        // A younger flight may have taken the place of an invalidated one.
+        if air.by_key.get(&self.key).is_some_and(|flight| flight.id == self.id) {
+            air.by_key.remove(&self.key);
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! The write path: names, Redis, own stamps, in this order; and what waits while Redis is away.
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::{sync::Notify, time};
+
+use crate::{
+    Cache, CacheKey, ConfigError, Public, Tag,
+    cache::Inner,
+    entry::{Nonce, nonce},
+    key::{Name, NameHash, unversioned, write_key},
+    l2::{Fault, L2, message},
+    protocol::{
+        backlog::{Backlog, MOST_ROWS, Overflow},
+        stamps::Stamps,
+    },
+};
+
+/// Attempts before an invalidation is queued.
+const ATTEMPTS: usize = 3;
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// What a write has changed: keys, tags, namespaces, or everything. Invalidated together.
+///
+/// ```
+/// use larder::{Names, Tag};
+///
+/// let names = Names::new().tag(Tag::new("course", 42)).tag(Tag::named("courses"));
+/// assert_eq!(names.len(), 2);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    names: Vec<Name>,
+    /// Value keys of the named keys, without prefix: they are removed as well.
+    values: Vec<String>,
+}
+
+impl Names {
+    /// Names nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Names one public key.
+    #[must_use]
+    pub fn key<K: CacheKey<Scope = Public>>(self, key: &K) -> Self {
+        self.scoped_key(&Public, key)
+    }
+
+    /// Names one key of a tenant or user.
+    #[must_use]
+    pub fn scoped_key<K: CacheKey>(mut self, scope: &K::Scope, key: &K) -> Self {
+        // A key that cannot be rendered was never cached.
+        if let Some(rendered) = write_key(key, scope).rendered() {
+            self.names.push(Name::Key(unversioned(rendered)));
+            self.values.push(rendered.to_owned());
+        }
+        self
+    }
+
+    /// Names every entry with this tag.
+    #[must_use]
+    pub fn tag(mut self, tag: Tag) -> Self {
+        self.names.push(Name::Tag(tag.to_string()));
+        self
+    }
+
+    /// Names every entry of a namespace.
+    #[must_use]
+    pub fn namespace(mut self, namespace: &'static str) -> Self {
+        self.names.push(Name::Namespace(namespace));
+        self
+    }
+
+    /// Names every entry of the installation.
+    pub fn everything() -> Self {
+        Self { names: vec![Name::Root], values: Vec::new() }
+    }
+
+    /// How many names these are.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether nothing is named.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+}
+
+impl From<Tag> for Names {
+    fn from(tag: Tag) -> Self {
+        Self::new().tag(tag)
+    }
+}
+
+impl FromIterator<Tag> for Names {
+    fn from_iter<T: IntoIterator<Item = Tag>>(tags: T) -> Self {
+        tags.into_iter().fold(Self::new(), Self::tag)
+    }
+}
+
+/// How far an invalidation has come when it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ack {
+    /// Redis (if there is one) and this process have it: no later read gets the old value, through
+    /// this cache or through Redis.
+    Applied,
+    /// Redis could not be reached. No later read through this cache gets the old value: those
+    /// names bypass both tiers until the queued invalidation is applied, which is retried with
+    /// back-off. Other processes may read the old value from Redis until then; if this process
+    /// ends before, until its TTL.
+    Queued,
+}
+
+impl Cache {
+    /// Makes what `names` names unservable: call it after the database has committed, and
+    /// acknowledge the write after it returns.
+    ///
+    /// The order is Redis, then this process, then the answer. The cost is one script in Redis,
+    /// whatever the number of entries under a tag. Reads that began before may still return the
+    /// old value; what they loaded is not stored.
+    ///
+    /// Other processes' L1 is not told yet in this version: there the old value may be served
+    /// until its L1 life ([`crate::Policy::l1_life`]) is over.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, if Redis is configured.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop the invalidation.
+    ///
+    /// ```
+    /// # use larder::*; use std::time::Duration;
+    /// # struct Course(i64); impl CacheKey for Course { type Value = u32; type Scope = Public;
+    /// # const NAMESPACE: &'static str = "n"; const NAME: &'static str = "course"; const VERSION: u16 = 1;
+    /// # fn policy() -> Policy { Policy::new(Duration::from_secs(60), Duration::from_secs(60)) }
+    /// # fn segments(&self, key: &mut KeyWriter) { key.push(self.0); }
+    /// # fn tags(&self, _: &Public, tags: &mut Tags) { tags.add(Tag::new("course", self.0)); } }
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = Cache::builder().build()?;
+    /// cache.get_or_load(&Course(42), || async { Ok::<_, std::io::Error>(1) }).await?;
+    /// assert_eq!(cache.invalidate(Tag::new("course", 42)).await, Ack::Applied);
+    /// let read = cache.get_or_load(&Course(42), || async { Ok::<_, std::io::Error>(2) }).await?;
+    /// assert_eq!(*read.value, 2);
+    /// # Ok(()) }
+    /// ```
+    pub async fn invalidate(&self, names: impl Into<Names>) -> Ack {
+        let row = Row::new(names.into());
+        if row.names.is_empty() {
+            return Ack::Applied;
+        }
+        if self.inner.l2.is_none() {
+            self.inner.stamps.bump(&row.hashes);
+            return Ack::Applied;
+        }
+        let inner = Arc::clone(&self.inner);
+        let applying = tokio::spawn(async move { inner.apply_or_queue(row).await });
+        // Only a runtime that shuts down ends the task early; the names then die with the process.
+        applying.await.unwrap_or(Ack::Queued)
+    }
+}
+
+/// One invalidation, with the hashes of its names.
+struct Row {
+    names: Vec<Name>,
+    values: Vec<String>,
+    hashes: Vec<NameHash>,
+}
+
+impl Row {
+    fn new(names: Names) -> Arc<Self> {
+        let Names { names, values } = names;
+        let hashes = names.iter().map(Name::hash).collect();
+        Arc::new(Self { names, values, hashes })
+    }
+}
+
+/// Unapplied invalidations of one cache.
+pub(crate) struct Invalidations {
+    /// Who sends: receivers must know their own messages.
+    instance: Nonce,
+    backlog: Mutex<Backlog<Arc<Row>>>,
+    queued: Notify,
+}
+
+impl Invalidations {
+    pub(crate) fn new() -> Result<Self, ConfigError> {
+        Ok(Self {
+            instance: nonce()
+                .ok_or_else(|| ConfigError::new("the system has no random numbers"))?,
+            backlog: Mutex::new(Backlog::new(MOST_ROWS)),
+            queued: Notify::new(),
+        })
+    }
+
+    pub(crate) fn pending(&self) -> usize {
+        self.backlog.lock().len()
+    }
+
+    /// Applies queued rows, oldest first, for as long as the cache lives.
+    pub(crate) fn retry_in_background(inner: &Arc<Inner>) {
+        let weak = Arc::downgrade(inner);
+        tokio::spawn(async move {
+            let mut pause = FIRST_PAUSE;
+            while let Some(inner) = weak.upgrade() {
+                match inner.apply_oldest().await {
+                    Some(Ok(())) => pause = FIRST_PAUSE,
+                    Some(Err(_)) => pause = (pause * 2).min(LONGEST_PAUSE),
+                    // Woken by the next row; looked at now and then, to notice the cache's end.
+                    None => {
+                        let _ = time::timeout(LONGEST_PAUSE, inner.invalidations.queued.notified())
+                            .await;
+                        continue;
+                    }
+                }
+                drop(inner);
+                time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
+            }
+        });
+    }
+}
+
+impl Inner {
+    async fn apply_or_queue(&self, row: Arc<Row>) -> Ack {
+        let Some(l2) = &self.l2 else { return Ack::Queued };
+        for _ in 0..ATTEMPTS {
+            match self.send(l2, &row).await {
+                Ok(()) => {
+                    // After Redis: a flight born between an earlier bump and the UNLINK would
+                    // read the old value and outlive the bump.
+                    self.stamps.bump(&row.hashes);
+                    return Ack::Applied;
+                }
+                Err(Fault::Down) => break,
+                Err(fault) => tracing::debug!(%fault, "an invalidation is tried again"),
+            }
+        }
+        self.queue(row);
+        Ack::Queued
+    }
+
+    async fn send(&self, l2: &L2, row: &Row) -> Result<(), Fault> {
+        l2.invalidate(&row.names, &row.values, &message(self.invalidations.instance, &row.hashes))
+            .await
+    }
+
+    /// Soils first: from here on no flight may ask Redis about these names.
+    fn queue(&self, row: Arc<Row>) {
+        self.stamps.soil(&row.hashes);
+        self.stamps.bump(&row.hashes);
+        let mut backlog = self.invalidations.backlog.lock();
+        let overflow = backlog.push(row, || Row::new(Names::everything()));
+        if let Overflow::Collapsed(rows) = overflow {
+            tracing::warn!(
+                rows = rows.len(),
+                "too many invalidations wait for redis; they become one of everything"
+            );
+            swap_dirt(&self.stamps, &Row::new(Names::everything()), &rows);
+        }
+        drop(backlog);
+        self.invalidations.queued.notify_one();
+    }
+
+    /// `None` if nothing waits.
+    async fn apply_oldest(&self) -> Option<Result<(), Fault>> {
+        let l2 = self.l2.as_ref()?;
+        let (id, row) = self.invalidations.backlog.lock().oldest()?;
+        let sent = self.send(l2, &row).await;
+        if sent.is_ok() {
+            // What was loaded from Redis before the UNLINK is older than this bump.
+            self.stamps.bump(&row.hashes);
+            if let Some(row) = self.invalidations.backlog.lock().applied(id) {
+                self.stamps.clean(&row.hashes);
+            }
+        }
+        Some(sent)
+    }
+}
+
+/// Everything becomes dirty before the single names become clean.
+fn swap_dirt(stamps: &Stamps, everything: &Row, rows: &[Arc<Row>]) {
+    stamps.soil(&everything.hashes);
+    stamps.bump(&everything.hashes);
+    rows.iter().for_each(|row| stamps.clean(&row.hashes));
+}

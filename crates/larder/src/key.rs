@@ -1,0 +1,433 @@
+//! Typed keys: what a cached value is called in both tiers, and to whom it belongs.
+
+use std::fmt::Write as _;
+
+use serde::{Serialize, de::DeserializeOwned};
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::{Policy, weigh};
+
+/// Longest key in bytes, prefix excluded. A longer key is loaded and delivered, but not cached.
+pub const MAX_KEY_BYTES: usize = 256;
+
+/// Most tags (hard and lazy together) that one key may carry. A key with more is not cached.
+pub const MAX_TAGS: usize = 12;
+
+/// A key type: it names the value it stands for, where that value is counted, and what
+/// invalidates it.
+///
+/// One type describes one family of entries (`course:detail:*`); an instance is one entry. The key
+/// is rendered as `NAME@VERSION:segment:segment…`, so that `redis-cli` shows
+/// `skillup:course:detail@1:42`.
+///
+/// ```
+/// use larder::{CacheKey, KeyWriter, Policy, Public, Tag, Tags};
+/// use std::time::Duration;
+///
+/// struct CourseKey { id: i64 }
+///
+/// impl CacheKey for CourseKey {
+///     type Value = String;
+///     type Scope = Public;
+///     const NAMESPACE: &'static str = "courses";
+///     const NAME: &'static str = "course:detail";
+///     const VERSION: u16 = 1;
+///
+///     fn policy() -> Policy {
+///         Policy::new(Duration::from_secs(300), Duration::from_secs(600))
+///     }
+///     fn segments(&self, key: &mut KeyWriter) {
+///         key.push(self.id);
+///     }
+///     fn tags(&self, _: &Public, tags: &mut Tags) {
+///         tags.add(Tag::new("course", self.id));
+///     }
+/// }
+///
+/// assert_eq!(larder::render_key(&CourseKey { id: 42 }, &Public), Some("course:detail@1:42".into()));
+/// ```
+pub trait CacheKey: Send + Sync + 'static {
+    /// The cached value. L1 holds it as an `Arc`, L2 as MessagePack with named fields.
+    type Value: Serialize + DeserializeOwned + Send + Sync + 'static;
+
+    /// Who may see the value: [`Public`], [`Tenant`] or [`User`]. A scoped key can only be read
+    /// through a handle for that scope ([`crate::Cache::scoped`]), and the scope's id is always
+    /// the first segment, so one user's value cannot be stored under another's key.
+    type Scope: Scope;
+
+    /// The label under which reads are counted, and the unit of "clear this namespace". Several
+    /// key types may share one.
+    const NAMESPACE: &'static str;
+
+    /// The static beginning of the key: one or two segments of `a-z`, `0-9`, `_`, `-`, joined by
+    /// `:`. Two key types must not share a `NAME`.
+    const NAME: &'static str;
+
+    /// The schema number of `Value`. Raise it whenever the shape of `Value` changes: old and new
+    /// processes then keep their own entries and still hear each other's invalidations.
+    const VERSION: u16;
+
+    /// How long entries live. Evaluated once per namespace and process.
+    fn policy() -> Policy;
+
+    /// Appends the parameters that make this key unique in its family.
+    fn segments(&self, key: &mut KeyWriter);
+
+    /// The tags of the entry. They must be a function of the key and its scope alone.
+    fn tags(&self, scope: &Self::Scope, tags: &mut Tags) {
+        let _ = (scope, tags);
+    }
+
+    /// The bytes a value is charged with in L1. The default walks the value once with serde and
+    /// estimates its heap use (strings at their length, sequences at the size of their elements);
+    /// a type with large unserialised parts states its own.
+    fn weigh(value: &Self::Value) -> usize {
+        weigh::estimate(value)
+    }
+}
+
+/// Who may see a value. Sealed: [`Public`], [`Tenant`] and [`User`] are the scopes there are.
+pub trait Scope: Clone + Send + Sync + sealed::Sealed + 'static {
+    #[doc(hidden)]
+    fn write(&self, key: &mut KeyWriter);
+}
+
+/// A value that is the same for everybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Public;
+
+/// A value that belongs to one tenant (`I`: an integer or a string).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tenant<I>(pub I);
+
+/// A value that belongs to one user (`I`: an integer or a string).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct User<I>(pub I);
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::Public {}
+    impl<I> Sealed for super::Tenant<I> {}
+    impl<I> Sealed for super::User<I> {}
+}
+
+impl Scope for Public {
+    fn write(&self, _: &mut KeyWriter) {}
+}
+
+impl<I: Segment + Clone + Send + Sync + 'static> Scope for Tenant<I> {
+    fn write(&self, key: &mut KeyWriter) {
+        self.0.write(key);
+    }
+}
+
+impl<I: Segment + Clone + Send + Sync + 'static> Scope for User<I> {
+    fn write(&self, key: &mut KeyWriter) {
+        self.0.write(key);
+    }
+}
+
+/// Something that can stand as one segment of a key or tag: integers, `bool` and strings.
+pub trait Segment {
+    /// Appends `:` and the escaped segment.
+    fn write(&self, key: &mut KeyWriter);
+}
+
+macro_rules! integer_segments {
+    ($($int:ty)*) => {$(
+        impl Segment for $int {
+            #[inline]
+            fn write(&self, key: &mut KeyWriter) {
+                key.begin_segment();
+                key.bytes(itoa::Buffer::new().format(*self).as_bytes());
+            }
+        }
+    )*};
+}
+integer_segments!(u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize);
+
+impl Segment for bool {
+    fn write(&self, key: &mut KeyWriter) {
+        key.begin_segment();
+        key.bytes(if *self { b"true" } else { b"false" });
+    }
+}
+
+impl Segment for str {
+    fn write(&self, key: &mut KeyWriter) {
+        key.begin_segment();
+        key.escaped(self.as_bytes());
+    }
+}
+
+impl Segment for String {
+    fn write(&self, key: &mut KeyWriter) {
+        self.as_str().write(key);
+    }
+}
+
+impl<S: Segment + ?Sized> Segment for &S {
+    fn write(&self, key: &mut KeyWriter) {
+        (**self).write(key);
+    }
+}
+
+/// Renders a key into a fixed buffer, without allocating.
+///
+/// Segments are joined by `:`. In a segment, bytes other than `A-Z a-z 0-9 . _ -` are written as
+/// `%XX`, so two different lists of segments never render alike. A control character (or a key
+/// over [`MAX_KEY_BYTES`]) marks the key as not cacheable: its loader runs, nothing is stored, and
+/// `Stats` counts it.
+pub struct KeyWriter {
+    buffer: [u8; MAX_KEY_BYTES],
+    len: usize,
+    cacheable: bool,
+}
+
+impl KeyWriter {
+    fn new() -> Self {
+        Self { buffer: [0; MAX_KEY_BYTES], len: 0, cacheable: true }
+    }
+
+    /// Appends one segment.
+    #[inline]
+    pub fn push(&mut self, segment: impl Segment) {
+        segment.write(self);
+    }
+
+    #[inline]
+    fn begin_segment(&mut self) {
+        self.bytes(b":");
+    }
+
+    #[inline]
+    fn bytes(&mut self, bytes: &[u8]) {
+        match self.buffer.get_mut(self.len..self.len + bytes.len()) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.len += bytes.len();
+            }
+            None => self.cacheable = false,
+        }
+    }
+
+    fn escaped(&mut self, bytes: &[u8]) {
+        const HEX: &[u8; 16] = b"0123456789ABCDEF";
+        for &byte in bytes {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-' => self.bytes(&[byte]),
+                0..=0x1f | 0x7f => self.cacheable = false,
+                _ => self.bytes(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
+            }
+        }
+    }
+
+    /// The rendered key, or `None` if it may not be cached.
+    #[inline]
+    pub(crate) fn rendered(&self) -> Option<&str> {
+        if !self.cacheable {
+            return None;
+        }
+        // Only ASCII is ever written, so this cannot fail; `None` would merely not cache.
+        std::str::from_utf8(&self.buffer[..self.len]).ok()
+    }
+}
+
+/// Renders the versioned key that both tiers use.
+#[inline]
+pub(crate) fn write_key<K: CacheKey>(key: &K, scope: &K::Scope) -> KeyWriter {
+    const { assert!(is_valid_name(K::NAME), "CacheKey::NAME: one or two segments of a-z 0-9 _ -") };
+    let mut writer = KeyWriter::new();
+    writer.bytes(K::NAME.as_bytes());
+    writer.bytes(b"@");
+    writer.bytes(itoa::Buffer::new().format(K::VERSION).as_bytes());
+    scope.write(&mut writer);
+    key.segments(&mut writer);
+    writer
+}
+
+/// The key as it appears in Redis behind the prefix, or `None` if it is too long or holds control
+/// characters and is therefore not cached. For logs, tests and operator tools.
+///
+/// ```
+/// # use larder::*; use std::time::Duration;
+/// # struct K; impl CacheKey for K { type Value = u8; type Scope = User<i64>;
+/// # const NAMESPACE: &'static str = "n"; const NAME: &'static str = "progress"; const VERSION: u16 = 1;
+/// # fn policy() -> Policy { Policy::new(Duration::from_secs(1), Duration::from_secs(1)) }
+/// # fn segments(&self, key: &mut KeyWriter) { key.push("a:b"); } }
+/// assert_eq!(render_key(&K, &User(7)).as_deref(), Some("progress@1:7:a%3Ab"));
+/// ```
+pub fn render_key<K: CacheKey>(key: &K, scope: &K::Scope) -> Option<String> {
+    write_key(key, scope).rendered().map(str::to_owned)
+}
+
+/// `course:detail@1:42` without its schema number: what invalidations and generations name.
+pub(crate) fn unversioned(rendered: &str) -> String {
+    let Some((name, rest)) = rendered.split_once('@') else { return rendered.to_owned() };
+    let segments = rest.find(':').map_or("", |at| &rest[at..]);
+    format!("{name}{segments}")
+}
+
+const fn is_valid_name(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    let (mut at, mut colons, mut previous) = (0, 0, b':');
+    while at < bytes.len() {
+        match bytes[at] {
+            b':' if previous == b':' => return false,
+            b':' => colons += 1,
+            b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' => {}
+            _ => return false,
+        }
+        previous = bytes[at];
+        at += 1;
+    }
+    previous != b':' && colons <= 1
+}
+
+/// A label under which many entries can be invalidated at once, in O(1).
+///
+/// ```
+/// use larder::Tag;
+/// assert_eq!(Tag::new("course", 42).to_string(), "course:42");
+/// assert_eq!(Tag::named("courses").to_string(), "courses");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Tag(String);
+
+impl Tag {
+    /// A tag for one thing of a kind: `course:42`. The id is escaped like a key segment.
+    pub fn new(kind: &'static str, id: impl Segment) -> Self {
+        let mut writer = KeyWriter::new();
+        id.write(&mut writer);
+        match writer.rendered() {
+            Some(id) => Self(format!("{kind}{id}")),
+            // An id that cannot stand in a key still needs a tag of its own: name it by its hash.
+            None => Self(format!("{kind}:%{:032x}", xxh3_128(&writer.buffer[..writer.len]))),
+        }
+    }
+
+    /// A tag for a whole collection: `courses`.
+    pub fn named(name: &'static str) -> Self {
+        Self(name.to_owned())
+    }
+}
+
+impl std::fmt::Display for Tag {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Collects the tags of one key; see [`CacheKey::tags`].
+#[derive(Default)]
+pub struct Tags {
+    pub(crate) hard: Vec<Tag>,
+    pub(crate) lazy: Vec<Tag>,
+}
+
+impl Tags {
+    /// Adds a tag: invalidating it makes the entry unservable at once.
+    pub fn add(&mut self, tag: Tag) {
+        self.hard.push(tag);
+    }
+
+    /// Adds a lazy tag: invalidating it counts only once the entry is older than its soft TTL.
+    /// For summaries that change with every write and may lag by their soft TTL.
+    pub fn lazy(&mut self, tag: Tag) {
+        self.lazy.push(tag);
+    }
+}
+
+/// What an invalidation can name. Each kind has its own generation key in Redis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Name {
+    /// One unversioned key.
+    Key(String),
+    Tag(String),
+    Namespace(&'static str),
+    Root,
+}
+
+impl Name {
+    /// The name of its generation, behind the prefix.
+    pub(crate) fn generation(&self) -> String {
+        let mut key = String::from("~g:");
+        let _ = match self {
+            Self::Key(name) => write!(key, "k:{name}"),
+            Self::Tag(name) => write!(key, "t:{name}"),
+            Self::Namespace(name) => write!(key, "n:{name}"),
+            Self::Root => write!(key, "r"),
+        };
+        key
+    }
+
+    /// A fixed hash: every process must find the same slot and the same nonce for a name.
+    pub(crate) fn hash(&self) -> NameHash {
+        NameHash(xxh3_128(self.generation().as_bytes()))
+    }
+}
+
+/// The 128-bit identity of a [`Name`] in envelopes, messages and stamps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct NameHash(pub(crate) u128);
+
+impl NameHash {
+    /// Its slot among the stamps. Two names may share one: that costs a miss, never a stale hit.
+    pub(crate) fn slot(self) -> u16 {
+        self.0 as u16
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rendered(segments: &[String]) -> Option<String> {
+        let mut writer = KeyWriter::new();
+        segments.iter().for_each(|segment| writer.push(segment));
+        writer.rendered().map(str::to_owned)
+    }
+
+    proptest! {
+        #[test]
+        fn different_segments_never_render_alike(
+            a in prop::collection::vec("\\PC{0,12}", 0..4),
+            b in prop::collection::vec("\\PC{0,12}", 0..4),
+        ) {
+            if let (Some(x), Some(y)) = (rendered(&a), rendered(&b)) {
+                prop_assert_eq!(a == b, x == y);
+            }
+        }
+
+        #[test]
+        fn keys_hold_printable_ascii_only(a in prop::collection::vec(".{0,12}", 0..4)) {
+            if let Some(key) = rendered(&a) {
+                prop_assert!(key.bytes().all(|byte| byte.is_ascii_graphic()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_control_character_or_an_overlong_key_is_not_cacheable() {
+        assert_eq!(rendered(&["a\nb".into()]), None);
+        assert_eq!(rendered(&["x".repeat(MAX_KEY_BYTES)]), None);
+        assert!(rendered(&["x".repeat(MAX_KEY_BYTES - 1)]).is_some());
+    }
+
+    #[test]
+    fn the_schema_number_is_not_part_of_the_name() {
+        assert_eq!(unversioned("course:detail@1:42"), "course:detail:42");
+        assert_eq!(unversioned("progress@12:7:a%40b"), "progress:7:a%40b");
+        assert_eq!(unversioned("system:stats@1"), "system:stats");
+    }
+
+    #[test]
+    fn names_have_one_or_two_plain_segments() {
+        assert!(is_valid_name("progress") && is_valid_name("course:detail"));
+        for bad in ["", ":a", "a:", "a::b", "a:b:c", "Course", "a b", "a@b"] {
+            assert!(!is_valid_name(bad), "{bad}");
+        }
+    }
+}

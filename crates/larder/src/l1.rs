@@ -1,0 +1,155 @@
+//! L1: shared pointers in this process, bounded in bytes. The only file that names the storage
+//! crate; freshness is judged by the caller, with stamps and clock.
+
+use std::{
+    any::Any,
+    hash::{BuildHasherDefault, Hash, Hasher},
+    sync::Arc,
+};
+
+use quick_cache::{Equivalent, OptionsBuilder, Weighter, sync};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::{
+    error::ConfigError,
+    protocol::stamps::Slots,
+    stats::{L1Stats, NamespaceId},
+};
+
+/// What an entry is charged beyond its key and its value: the map's tables and both allocations.
+pub(crate) const ENTRY_BYTES: usize = 288;
+/// Smallest L1: below it a shard could not hold an entry of useful size.
+const LEAST_BYTES: u64 = 64 * 1024;
+/// A shard has room for this many of the largest entries.
+const LARGEST_PER_SHARD: u64 = 4;
+const MOST_SHARDS: u64 = 64;
+
+/// A value of whatever type its key has.
+pub(crate) type AnyValue = Arc<dyn Any + Send + Sync>;
+
+/// One entry. Copied out on a hit: the value by reference count, the rest as plain words.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    /// `None`: the loader said that there is no such thing.
+    pub(crate) value: Option<AnyValue>,
+    /// When its flight was born (see [`crate::protocol::stamps`]).
+    pub(crate) born: u64,
+    pub(crate) slots: Slots,
+    pub(crate) namespace: NamespaceId,
+    /// Milliseconds of the cache's monotonic clock; `written` may lie before its origin.
+    pub(crate) written: i64,
+    pub(crate) soft: u64,
+    pub(crate) hard: u64,
+    /// No background refresh before this.
+    pub(crate) refresh_after: u64,
+    pub(crate) weight: u32,
+}
+
+/// The rendered key with its hash.
+struct Key {
+    hash: u64,
+    key: Box<str>,
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+impl Eq for Key {}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+/// A key that is only looked up, and so need not be owned.
+struct Lookup<'a> {
+    hash: u64,
+    key: &'a str,
+}
+
+impl Hash for Lookup<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl Equivalent<Key> for Lookup<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        *self.key == *key.key
+    }
+}
+
+/// Hands the hash through: it is computed once, with a secret seed.
+#[derive(Default)]
+struct HashedAlready(u64);
+
+impl Hasher for HashedAlready {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {}
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+#[derive(Clone)]
+struct Charge;
+
+impl Weighter<Key, Entry> for Charge {
+    fn weight(&self, key: &Key, entry: &Entry) -> u64 {
+        (ENTRY_BYTES + key.key.len()) as u64 + u64::from(entry.weight)
+    }
+}
+
+type Store = sync::Cache<Key, Entry, Charge, BuildHasherDefault<HashedAlready>>;
+
+pub(crate) struct L1 {
+    store: Store,
+    seed: u64,
+}
+
+impl L1 {
+    pub(crate) fn new(bytes: u64, largest_entry: u64) -> Result<Self, ConfigError> {
+        if bytes < LEAST_BYTES {
+            return Err(ConfigError::new(format!(
+                "L1 needs at least {LEAST_BYTES} bytes, got {bytes}"
+            )));
+        }
+        let shards = (bytes / (largest_entry * LARGEST_PER_SHARD).max(1)).clamp(1, MOST_SHARDS);
+        // Rounded down: the store rounds up to a power of two, which would shrink the shards.
+        let shards = 1 << shards.ilog2();
+        let options = OptionsBuilder::new()
+            .weight_capacity(bytes)
+            .estimated_items_capacity(10_000)
+            .shards(shards)
+            .build()
+            .map_err(|error| ConfigError::new(format!("L1 cannot be built: {error}")))?;
+        let store = Store::with_options(options, Charge, Default::default(), Default::default());
+        Ok(Self { store, seed: fastrand::u64(..) })
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, key: &str) -> Option<Entry> {
+        self.store.get(&Lookup { hash: xxh3_64_with_seed(key.as_bytes(), self.seed), key })
+    }
+
+    pub(crate) fn insert(&self, key: &str, entry: Entry) {
+        let hash = xxh3_64_with_seed(key.as_bytes(), self.seed);
+        self.store.insert(Key { hash, key: key.into() }, entry);
+    }
+
+    pub(crate) fn stats(&self) -> L1Stats {
+        L1Stats {
+            bytes: self.store.weight(),
+            capacity: self.store.capacity(),
+            entries: self.store.len() as u64,
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! L2: the protocol's commands on Redis. Only this folder names the client library.
+
+mod link;
+mod reply;
+
+use std::{fmt, time::Duration};
+
+use redis::{ConnectionInfo, IntoConnectionInfo, Pipeline, Value};
+use tokio::time::Instant;
+
+use self::link::{Answers, Link};
+use crate::{
+    clock::millis,
+    entry::{Head, Nonce},
+    error::ConfigError,
+    key::{Name, NameHash},
+    protocol::fetch::Event,
+};
+
+const PUT: &str = include_str!("put.lua");
+const INVALIDATE: &str = include_str!("invalidate.lua");
+const SCRIPTS: [&str; 2] = [PUT, INVALIDATE];
+
+/// How long one attempt to invalidate may take.
+const INVALIDATE_TIMEOUT: Duration = Duration::from_millis(250);
+/// What an envelope adds to its payload at most: head, key, names, checksum.
+const ENVELOPE_BYTES: usize = 2048;
+
+/// Why Redis gave no answer. Carries no text from the wire: it may quote keys or secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Not connected, or the breaker is open.
+    Down,
+    TimedOut,
+    /// The connection broke.
+    Broken,
+    /// Redis answered that it will not serve, with this code.
+    Refused(&'static str),
+}
+
+impl Fault {
+    fn needs_new_connection(&self) -> bool {
+        matches!(self, Self::Broken | Self::Refused("READONLY" | "NOAUTH" | "WRONGPASS"))
+    }
+
+    fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused(_))
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Down => f.write_str("not connected"),
+            Self::TimedOut => f.write_str("no answer in time"),
+            Self::Broken => f.write_str("connection failed"),
+            Self::Refused(code) => write!(f, "refused with {code}"),
+        }
+    }
+}
+
+/// How long one read may wait for Redis in all, whatever the number of commands.
+pub(crate) struct Budget {
+    left: Duration,
+}
+
+impl Budget {
+    pub(crate) fn new(left: Duration) -> Self {
+        Self { left }
+    }
+}
+
+/// Redis under one prefix.
+pub(crate) struct L2 {
+    link: Link,
+    prefix: String,
+    sequence: String,
+    channel: String,
+    max_entry_bytes: usize,
+    put_sha: String,
+    invalidate_sha: String,
+}
+
+/// Where an entry lives in Redis.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// The full value key.
+    pub(crate) value: String,
+    /// The full refresh-claim key.
+    claim: String,
+    /// The full generation keys, hard names first.
+    generations: Vec<String>,
+}
+
+/// The bytes of one look; judged by [`crate::protocol::sight`].
+pub(crate) struct RawLook {
+    pub(crate) stored: Vec<u8>,
+    pub(crate) generations: Vec<Option<Nonce>>,
+    pub(crate) epoch: u64,
+}
+
+/// The answer to an attempt to get a lease.
+pub(crate) struct Grant {
+    pub(crate) event: Event,
+    pub(crate) epoch: u64,
+}
+
+/// What a lease attempt needs to know.
+pub(crate) struct Ask<'a> {
+    pub(crate) place: &'a Place,
+    /// The lease's id, and the generation for every name that has none.
+    pub(crate) id: Nonce,
+    pub(crate) lease: Duration,
+    pub(crate) generation_ttl: Duration,
+}
+
+impl L2 {
+    pub(crate) fn start(
+        info: ConnectionInfo,
+        prefix: String,
+        max_entry_bytes: usize,
+        op_timeout: Duration,
+        connected: impl Fn(u64) + Send + 'static,
+    ) -> Result<Self, ConfigError> {
+        // Pub/Sub ignores SELECT, so the database is part of the channel's name.
+        let channel = format!("{prefix}~inv:{}", info.redis_settings().db());
+        Ok(Self {
+            link: Link::start(info, op_timeout, connected)?,
+            sequence: format!("{prefix}~seq"),
+            channel,
+            prefix,
+            max_entry_bytes,
+            put_sha: redis::Script::new(PUT).get_hash().to_owned(),
+            invalidate_sha: redis::Script::new(INVALIDATE).get_hash().to_owned(),
+        })
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.link.is_up()
+    }
+
+    pub(crate) fn place(&self, key: &str, names: &[Name]) -> Place {
+        Place {
+            value: format!("{}{key}", self.prefix),
+            claim: format!("{}~r:{key}", self.prefix),
+            generations: names
+                .iter()
+                .map(|name| format!("{}{}", self.prefix, name.generation()))
+                .collect(),
+        }
+    }
+
+    /// Reads the value, then the generations of its names: in this order a value is never judged
+    /// by generations older than itself.
+    pub(crate) async fn look(&self, place: &Place, budget: &mut Budget) -> Result<RawLook, Fault> {
+        let mut pipeline = redis::pipe();
+        // One byte more than may be stored: a longer value shows as a broken one and is never
+        // allocated whole.
+        let cap = self.max_entry_bytes + ENVELOPE_BYTES;
+        pipeline.cmd("GETRANGE").arg(&place.value).arg(0).arg(cap);
+        pipeline.cmd("MGET").arg(&place.generations);
+        let Answers { values, epoch } = self.send(&pipeline, budget).await?;
+        let [stored, generations] = <[Value; 2]>::try_from(values).map_err(|_| Fault::Broken)?;
+        Ok(RawLook {
+            stored: reply::stored(stored),
+            generations: reply::generations(&generations, place.generations.len()),
+            epoch,
+        })
+    }
+
+    /// Puts our marker where `seen` was, and gives a generation to every name that has none.
+    /// `generations` holds those of the look and is completed in place.
+    pub(crate) async fn acquire(
+        &self,
+        ask: &Ask<'_>,
+        seen: Head,
+        generations: &mut [Option<Nonce>],
+        budget: &mut Budget,
+    ) -> Result<Grant, Fault> {
+        let marker = Head::lease(ask.id);
+        let mut pipeline = redis::pipe();
+        self.put(&mut pipeline, &ask.place.value, seen, marker.as_bytes(), ask.lease);
+        self.create_generations(&mut pipeline, ask, generations);
+        let mut answers = self.send(&pipeline, budget).await?;
+        if answers.values.first().is_some_and(reply::is_no_script) {
+            let mut again = redis::pipe();
+            again.cmd("EVAL").arg(PUT).arg(1).arg(&ask.place.value);
+            again.arg(seen.as_bytes()).arg(marker.as_bytes()).arg(millis(ask.lease).max(1));
+            let retried = self.send(&again, budget).await?.values;
+            answers.values.splice(..1, retried);
+        }
+        Ok(self.granted(&answers, ask, generations, reply::put))
+    }
+
+    /// Asks to be the only process that refreshes the value.
+    pub(crate) async fn claim(
+        &self,
+        ask: &Ask<'_>,
+        generations: &mut [Option<Nonce>],
+        budget: &mut Budget,
+    ) -> Result<Grant, Fault> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("SET").arg(&ask.place.claim).arg(&ask.id).arg("NX");
+        pipeline.arg("PX").arg(millis(ask.lease).max(1));
+        self.create_generations(&mut pipeline, ask, generations);
+        let answers = self.send(&pipeline, budget).await?;
+        Ok(self.granted(&answers, ask, generations, reply::claim))
+    }
+
+    fn create_generations(&self, pipeline: &mut Pipeline, ask: &Ask<'_>, known: &[Option<Nonce>]) {
+        for (key, known) in ask.place.generations.iter().zip(known) {
+            if known.is_none() {
+                pipeline.cmd("SET").arg(key).arg(&ask.id).arg("NX").arg("GET");
+                pipeline.arg("PX").arg(millis(ask.generation_ttl).max(1));
+            }
+        }
+    }
+
+    fn granted(
+        &self,
+        answers: &Answers,
+        ask: &Ask<'_>,
+        generations: &mut [Option<Nonce>],
+        read: fn(&Value) -> Event,
+    ) -> Grant {
+        let mut values = answers.values.iter();
+        let event = values.next().map_or(Event::Refused, read);
+        for (generation, value) in
+            generations.iter_mut().filter(|known| known.is_none()).zip(values)
+        {
+            *generation = reply::created(value, ask.id);
+        }
+        // A generation that could not be created (OOM) is unknown: nothing may be filled under it.
+        let known = generations.iter().all(Option::is_some);
+        let event = if event == Event::Granted && !known { Event::Refused } else { event };
+        Grant { event, epoch: answers.epoch }
+    }
+
+    /// Stores `envelope` where `expected` is, and renews the generations that it records. `true`
+    /// if it is stored.
+    pub(crate) async fn fill(
+        &self,
+        ask: &Ask<'_>,
+        expected: Head,
+        envelope: &[u8],
+        ttl: Duration,
+        budget: &mut Budget,
+    ) -> Result<bool, Fault> {
+        let mut pipeline = redis::pipe();
+        self.put(&mut pipeline, &ask.place.value, expected, envelope, ttl);
+        for generation in &ask.place.generations {
+            // GT: a tag is shared by entries of several lives.
+            pipeline
+                .cmd("PEXPIRE")
+                .arg(generation)
+                .arg(millis(ask.generation_ttl).max(1))
+                .arg("GT");
+        }
+        // A refresh is over when its value is stored.
+        pipeline.cmd("UNLINK").arg(&ask.place.claim);
+        let answers = self.send(&pipeline, budget).await?;
+        let Some(answer) = answers.values.first() else { return Ok(false) };
+        if !reply::is_no_script(answer) {
+            return Ok(reply::put(answer) == Event::Granted);
+        }
+        let mut again = redis::pipe();
+        again.cmd("EVAL").arg(PUT).arg(1).arg(&ask.place.value);
+        again.arg(expected.as_bytes()).arg(envelope).arg(millis(ttl).max(1));
+        let retried = self.send(&again, budget).await?.values;
+        Ok(retried.first().map(reply::put) == Some(Event::Granted))
+    }
+
+    /// Takes our marker away.
+    pub(crate) async fn release(&self, ask: &Ask<'_>, budget: &mut Budget) -> Result<(), Fault> {
+        let mut pipeline = redis::pipe();
+        self.put(&mut pipeline, &ask.place.value, Head::lease(ask.id), b"", Duration::ZERO);
+        self.send(&pipeline, budget).await.map(drop)
+    }
+
+    /// Lets the next refresh be claimed after `pause`.
+    pub(crate) async fn retire_claim(
+        &self,
+        ask: &Ask<'_>,
+        pause: Duration,
+        budget: &mut Budget,
+    ) -> Result<(), Fault> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("PEXPIRE").arg(&ask.place.claim).arg(millis(pause));
+        self.send(&pipeline, budget).await.map(drop)
+    }
+
+    fn put(&self, pipeline: &mut Pipeline, key: &str, expected: Head, new: &[u8], ttl: Duration) {
+        pipeline.cmd("EVALSHA").arg(&self.put_sha).arg(1).arg(key);
+        pipeline.arg(expected.as_bytes()).arg(new).arg(millis(ttl).max(1));
+    }
+
+    /// Removes the values and generations of `names` and tells the other processes, in one atomic
+    /// script whatever the number of entries under a tag.
+    pub(crate) async fn invalidate(
+        &self,
+        names: &[Name],
+        values: &[String],
+        message: &str,
+    ) -> Result<(), Fault> {
+        let mut pipeline = redis::pipe();
+        self.invalidation(&mut pipeline, "EVALSHA", &self.invalidate_sha, names, values, message);
+        let answers = self.link.send(&pipeline, INVALIDATE_TIMEOUT).await?;
+        let mut answer = answers.values.into_iter().next();
+        if answer.as_ref().is_some_and(reply::is_no_script) {
+            pipeline.clear();
+            self.invalidation(&mut pipeline, "EVAL", INVALIDATE, names, values, message);
+            answer = self.link.send(&pipeline, INVALIDATE_TIMEOUT).await?.values.into_iter().next();
+        }
+        match answer {
+            Some(Value::Int(_)) => Ok(()),
+            _ => Err(Fault::Refused("ERR")),
+        }
+    }
+
+    fn invalidation(
+        &self,
+        pipeline: &mut Pipeline,
+        command: &str,
+        script: &str,
+        names: &[Name],
+        values: &[String],
+        message: &str,
+    ) {
+        pipeline.cmd(command).arg(script).arg(names.len() + values.len() + 1);
+        for value in values {
+            pipeline.arg(format!("{}{value}", self.prefix));
+        }
+        for name in names {
+            pipeline.arg(format!("{}{}", self.prefix, name.generation()));
+        }
+        pipeline.arg(&self.sequence).arg(&self.channel).arg(message);
+    }
+
+    /// Round-trip time of a PING.
+    pub(crate) async fn ping(&self, within: Duration) -> Result<Duration, Fault> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("PING");
+        let asked = Instant::now();
+        self.link.send(&pipeline, within).await?;
+        Ok(asked.elapsed())
+    }
+
+    async fn send(&self, pipeline: &Pipeline, budget: &mut Budget) -> Result<Answers, Fault> {
+        if budget.left.is_zero() {
+            return Err(Fault::TimedOut);
+        }
+        let asked = Instant::now();
+        let answers = self.link.send(pipeline, budget.left).await;
+        budget.left = budget.left.saturating_sub(asked.elapsed());
+        answers
+    }
+}
+
+/// The text that other processes receive: who invalidated, and the hashes of what.
+pub(crate) fn message(instance: Nonce, names: &[NameHash]) -> String {
+    use fmt::Write as _;
+    let mut text = format!("{:032x}", u128::from_be_bytes(instance));
+    for name in names {
+        let _ = write!(text, " {:032x}", name.0);
+    }
+    text
+}
+
+/// Parses a Redis URL (`redis://`, `rediss://`, `unix://`).
+pub(crate) fn connection_info(url: &str) -> Result<ConnectionInfo, ConfigError> {
+    url.into_connection_info().map_err(ConfigError::redis)
+}

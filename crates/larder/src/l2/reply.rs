@@ -1,0 +1,145 @@
+//! Reading Redis replies: what each shape means, and which errors mean "no L2 now".
+
+use redis::{RedisError, Value};
+
+use super::Fault;
+use crate::{entry::Nonce, protocol::fetch::Event};
+
+/// Error codes under which Redis serves nobody, or not us: the breaker counts them.
+const OUTAGES: [&str; 12] = [
+    "BUSY",
+    "CLUSTERDOWN",
+    "LOADING",
+    "MASTERDOWN",
+    "MISCONF",
+    "NOAUTH",
+    "NOPERM",
+    "NOREPLICAS",
+    "READONLY",
+    "TRYAGAIN",
+    "UNKILLABLE",
+    "WRONGPASS",
+];
+
+/// The outage that an answer reports, if it does.
+pub(super) fn outage(value: &Value) -> Option<Fault> {
+    let Value::ServerError(error) = value else { return None };
+    let code = OUTAGES.iter().find(|code| **code == error.code())?;
+    Some(Fault::Refused(code))
+}
+
+/// The class of a client error. Its text is dropped: it may quote what was sent.
+pub(super) fn fault(error: &RedisError) -> Fault {
+    if let Some(code) = error.code() {
+        return Fault::Refused(OUTAGES.iter().find(|known| **known == code).unwrap_or(&"ERR"));
+    }
+    match error.kind() {
+        redis::ErrorKind::AuthenticationFailed => Fault::Refused("NOAUTH"),
+        _ if error.is_timeout() => Fault::TimedOut,
+        _ => Fault::Broken,
+    }
+}
+
+pub(super) fn is_no_script(value: &Value) -> bool {
+    matches!(value, Value::ServerError(error) if error.code() == "NOSCRIPT")
+}
+
+pub(super) fn epoch(value: &Value) -> Result<u64, Fault> {
+    if let Some(fault) = outage(value) {
+        return Err(fault);
+    }
+    bytes(value)
+        .and_then(|hex| std::str::from_utf8(hex).ok())
+        .and_then(|hex| u64::from_str_radix(hex, 16).ok())
+        .ok_or(Fault::Refused("ERR"))
+}
+
+fn bytes(value: &Value) -> Option<&[u8]> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        Value::SimpleString(text) => Some(text.as_bytes()),
+        _ => None,
+    }
+}
+
+/// The bytes of a value key; empty for nothing and for a foreign type.
+pub(super) fn stored(value: Value) -> Vec<u8> {
+    match value {
+        Value::BulkString(bytes) => bytes,
+        _ => Vec::new(),
+    }
+}
+
+/// A generation; anything but 16 bytes counts as lost.
+pub(super) fn generation(value: &Value) -> Option<Nonce> {
+    bytes(value)?.try_into().ok()
+}
+
+/// The generations of an MGET.
+pub(super) fn generations(value: &Value, names: usize) -> Vec<Option<Nonce>> {
+    match value {
+        Value::Array(values) => values.iter().map(generation).collect(),
+        _ => vec![None; names],
+    }
+}
+
+/// What `SET generation nonce NX GET` leaves there: the one that was there, or ours.
+pub(super) fn created(value: &Value, ours: Nonce) -> Option<Nonce> {
+    match value {
+        Value::Nil => Some(ours),
+        other => generation(other),
+    }
+}
+
+/// The answer of the PUT script.
+pub(super) fn put(value: &Value) -> Event {
+    match value {
+        Value::Int(1) => Event::Granted,
+        Value::Int(0) => Event::Lost,
+        _ => Event::Refused,
+    }
+}
+
+/// The answer of `SET key id NX`.
+pub(super) fn claim(value: &Value) -> Event {
+    match value {
+        Value::Okay => Event::Granted,
+        Value::Nil => Event::Lost,
+        _ => Event::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_put_is_granted_lost_or_refused() {
+        assert_eq!(put(&Value::Int(1)), Event::Granted);
+        assert_eq!(put(&Value::Int(0)), Event::Lost);
+        for odd in [Value::Int(-1), Value::Nil, Value::Okay, Value::Array(vec![])] {
+            assert_eq!(put(&odd), Event::Refused);
+        }
+    }
+
+    #[test]
+    fn a_generation_of_another_length_or_type_counts_as_lost() {
+        assert_eq!(generation(&Value::BulkString(vec![1; 16])), Some([1; 16]));
+        assert_eq!(generation(&Value::BulkString(vec![1; 15])), None);
+        assert_eq!(generation(&Value::Int(1)), None);
+        assert_eq!(generations(&Value::Nil, 2), [None, None]);
+    }
+
+    #[test]
+    fn a_created_generation_is_ours_unless_one_was_there() {
+        assert_eq!(created(&Value::Nil, [1; 16]), Some([1; 16]));
+        assert_eq!(created(&Value::BulkString(vec![2; 16]), [1; 16]), Some([2; 16]));
+        assert_eq!(created(&Value::Int(3), [1; 16]), None);
+    }
+
+    #[test]
+    fn an_epoch_is_sixteen_hex_digits() {
+        assert_eq!(epoch(&Value::BulkString(b"00000000000000ff".to_vec())), Ok(255));
+        assert!(epoch(&Value::Nil).is_err());
+    }
+}

@@ -1,0 +1,76 @@
+//! Everything about a key that a flight needs, made once when L1 has no answer.
+
+use std::{marker::PhantomData, sync::Arc};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::{
+    CacheKey, KeyWriter, Policy, Tags,
+    cache::Inner,
+    entry::Nonce,
+    key::{Name, NameHash, unversioned},
+    l2::Place,
+    protocol::{sight::Names, stamps::Slots},
+    stats::NamespaceId,
+};
+
+pub(crate) struct Plan<K> {
+    /// The rendered key, without the prefix.
+    pub(crate) key: Arc<str>,
+    /// Key, namespace and root, the tags, then the lazy tags.
+    hashes: Vec<NameHash>,
+    hard: usize,
+    pub(crate) slots: Slots,
+    pub(crate) namespace: NamespaceId,
+    pub(crate) policy: Policy,
+    /// Where it lives in Redis, if there is one.
+    pub(crate) place: Option<Place>,
+    of: PhantomData<fn(K)>,
+}
+
+impl<K: CacheKey> Plan<K> {
+    /// Fails, with where to count it, if the key may not be cached: it cannot be rendered, or has
+    /// more tags than an entry may carry.
+    pub(crate) fn new(
+        inner: &Inner,
+        key: &K,
+        scope: &K::Scope,
+        written: &KeyWriter,
+    ) -> Result<Self, NamespaceId> {
+        let namespace = inner.namespaces.id(K::NAMESPACE);
+        let rendered = written.rendered().ok_or(namespace)?;
+        let mut tags = Tags::default();
+        key.tags(scope, &mut tags);
+        let mut names =
+            vec![Name::Key(unversioned(rendered)), Name::Namespace(K::NAMESPACE), Name::Root];
+        names.extend(tags.hard.iter().map(|tag| Name::Tag(tag.to_string())));
+        let hard = names.len();
+        names.extend(tags.lazy.iter().map(|tag| Name::Tag(tag.to_string())));
+        let hashes: Vec<_> = names.iter().map(Name::hash).collect();
+        Ok(Self {
+            key: rendered.into(),
+            slots: Slots::new(&hashes[..hard], &hashes[hard..]).ok_or(namespace)?,
+            hashes,
+            hard,
+            namespace,
+            policy: inner.policy::<K>(),
+            place: inner.l2.as_ref().map(|l2| l2.place(rendered, &names)),
+            of: PhantomData,
+        })
+    }
+
+    pub(crate) fn names(&self) -> Names<'_> {
+        let (hard, lazy) = self.hashes.split_at(self.hard);
+        Names { hard, lazy }
+    }
+
+    /// The names with the generations that an envelope records for them.
+    pub(crate) fn recorded(&self, generations: &[Option<Nonce>]) -> Option<Vec<(NameHash, Nonce)>> {
+        self.hashes.iter().zip(generations).map(|(name, nonce)| Some((*name, (*nonce)?))).collect()
+    }
+
+    /// What a value's bytes depend on besides the value: its name, its version and the codec.
+    pub(crate) fn schema(&self) -> u64 {
+        xxh3_64(format!("{}@{}:msgpack", K::NAME, K::VERSION).as_bytes())
+    }
+}

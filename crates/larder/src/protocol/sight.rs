@@ -1,0 +1,126 @@
+//! What a look at Redis means: the stored bytes judged against the generations read after them.
+
+use crate::{
+    entry::{Envelope, Head, Nonce, Origin, Stored},
+    key::NameHash,
+};
+
+/// The names of an entry in the order in which their generations are asked for: hard, then lazy.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Names<'a> {
+    pub(crate) hard: &'a [NameHash],
+    pub(crate) lazy: &'a [NameHash],
+}
+
+/// One look: the value key, then (in this order) the generations of all its names.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look<'a> {
+    /// Empty if there is nothing, or something that is no string.
+    pub(crate) stored: &'a [u8],
+    /// Hard names first, then lazy ones; `None` where a generation is missing or unreadable.
+    pub(crate) generations: &'a [Option<Nonce>],
+}
+
+/// What a look amounts to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Sight<'a> {
+    /// May be served; a stale one is due for a refresh, which replaces exactly this head.
+    Servable {
+        envelope: Envelope<&'a [u8]>,
+        head: Head,
+        is_stale: bool,
+    },
+    /// Somebody holds the lease.
+    Leased,
+    /// Ours, but expired or invalidated; the next fill replaces exactly this head.
+    Dead(Head),
+    /// Not ours: corrupt, of another key, schema, format or epoch. Replaced like a dead one.
+    Foreign(Head),
+    Absent,
+}
+
+impl<'a> Sight<'a> {
+    /// Judges a look at `now` (ms since 1970).
+    ///
+    /// Every hard name must be recorded in the envelope with the generation that Redis has now: a
+    /// lost generation makes a miss, never a stale hit (I2, I6).
+    pub(crate) fn judge(look: Look<'a>, origin: Origin<'_>, names: Names<'_>, now: u64) -> Self {
+        let head = Head::of(look.stored);
+        let envelope = match Stored::read(look.stored, origin) {
+            Stored::Absent => return Self::Absent,
+            Stored::Lease => return Self::Leased,
+            Stored::Foreign => return Self::Foreign(head),
+            Stored::Value(envelope) => envelope,
+        };
+        let is_stale = now >= envelope.life.soft;
+        let lazy = if is_stale { names.lazy } else { &[] };
+        let mut generations = look.generations.iter();
+        let is_current = names.hard.iter().chain(lazy).all(|name| {
+            let generation = generations.next().copied().flatten();
+            generation.is_some_and(|generation| envelope.nonces.contains(&(*name, generation)))
+        });
+        if now >= envelope.life.hard || !is_current {
+            return Self::Dead(head);
+        }
+        Self::Servable { envelope, head, is_stale }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Lifetime;
+
+    const ORIGIN: Origin<'static> = Origin { epoch: 1, schema: 2, key: "k@1" };
+    const HARD: NameHash = NameHash(10);
+    const LAZY: NameHash = NameHash(20);
+    const NAMES: Names<'static> = Names { hard: &[HARD], lazy: &[LAZY] };
+
+    fn stored() -> Vec<u8> {
+        Envelope {
+            life: Lifetime { written: 0, soft: 100, hard: 200 },
+            cost_ms: 0,
+            nonces: vec![(HARD, [1; 16]), (LAZY, [2; 16])],
+            payload: Some(&b"v"[..]),
+        }
+        .encode([9; 16], ORIGIN)
+        .expect("fits")
+    }
+
+    fn judged(generations: &[Option<Nonce>], now: u64) -> &'static str {
+        match Sight::judge(Look { stored: &stored(), generations }, ORIGIN, NAMES, now) {
+            Sight::Servable { is_stale: false, .. } => "fresh",
+            Sight::Servable { is_stale: true, .. } => "stale",
+            Sight::Dead(_) => "dead",
+            Sight::Leased | Sight::Absent | Sight::Foreign(_) => "other",
+        }
+    }
+
+    #[test]
+    fn an_entry_is_fresh_then_stale_then_dead() {
+        let generations = [Some([1; 16]), Some([2; 16])];
+        assert_eq!(judged(&generations, 99), "fresh");
+        assert_eq!(judged(&generations, 100), "stale");
+        assert_eq!(judged(&generations, 200), "dead");
+    }
+
+    #[test]
+    fn a_changed_or_lost_generation_is_a_miss() {
+        assert_eq!(judged(&[Some([3; 16]), Some([2; 16])], 0), "dead");
+        assert_eq!(judged(&[None, Some([2; 16])], 0), "dead");
+        assert_eq!(judged(&[], 0), "dead");
+    }
+
+    #[test]
+    fn a_lazy_generation_counts_only_after_the_soft_ttl() {
+        assert_eq!(judged(&[Some([1; 16]), None], 99), "fresh");
+        assert_eq!(judged(&[Some([1; 16]), None], 100), "dead");
+    }
+
+    #[test]
+    fn a_tag_that_the_entry_was_stored_without_is_a_miss() {
+        let names = Names { hard: &[HARD, NameHash(30)], lazy: &[] };
+        let look = Look { stored: &stored(), generations: &[Some([1; 16]), Some([1; 16])] };
+        assert!(matches!(Sight::judge(look, ORIGIN, names, 0), Sight::Dead(_)));
+    }
+}

@@ -1,0 +1,187 @@
+//! Stamps: all of L1's coherence. A tick counts invalidations; each name's slot holds the tick of
+//! its last one; whatever was born before is dead.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use crate::key::{MAX_TAGS, NameHash};
+
+const SLOTS: usize = 1 << 16;
+
+/// The names of one entry as slot numbers: key, namespace and root, the tags, then the lazy tags.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Slots {
+    slots: [u16; 3 + MAX_TAGS],
+    hard: u8,
+    all: u8,
+}
+
+impl Slots {
+    /// `None` if there are more names than an entry may carry.
+    pub(crate) fn new(hard: &[NameHash], lazy: &[NameHash]) -> Option<Self> {
+        let mut slots = [0; 3 + MAX_TAGS];
+        let all = hard.len() + lazy.len();
+        for (slot, name) in slots.get_mut(..all)?.iter_mut().zip(hard.iter().chain(lazy)) {
+            *slot = name.slot();
+        }
+        Some(Self { slots, hard: hard.len() as u8, all: all as u8 })
+    }
+
+    /// The names whose invalidation counts at once.
+    fn hard(&self) -> &[u16] {
+        &self.slots[..usize::from(self.hard)]
+    }
+
+    /// Every name, lazy ones too.
+    fn all(&self) -> &[u16] {
+        &self.slots[..usize::from(self.all)]
+    }
+
+    /// The names that count for an entry of this age: lazy ones only once it is soft-expired.
+    pub(crate) fn counting(&self, soft_expired: bool) -> &[u16] {
+        if soft_expired { self.all() } else { self.hard() }
+    }
+}
+
+/// One instance's stamps. Never evicted, never resized.
+pub(crate) struct Stamps {
+    tick: AtomicU64,
+    /// Everything born before it is dead.
+    floor: AtomicU64,
+    slot: Box<[AtomicU64]>,
+    /// How many unapplied invalidations name a slot.
+    dirty: Box<[AtomicU32]>,
+    /// Their sum, so that the common "none" is one load.
+    dirty_names: AtomicUsize,
+}
+
+impl Stamps {
+    pub(crate) fn new() -> Self {
+        Self {
+            tick: AtomicU64::new(0),
+            floor: AtomicU64::new(0),
+            slot: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
+            dirty: (0..SLOTS).map(|_| AtomicU32::new(0)).collect(),
+            dirty_names: AtomicUsize::new(0),
+        }
+    }
+
+    /// When a flight is born: read before its first look at Redis or the database.
+    pub(crate) fn now(&self) -> u64 {
+        self.tick.load(Ordering::Acquire)
+    }
+
+    /// Kills everything with these names that was born before this call. Made *after* Redis
+    /// acknowledged: a flight born between an earlier bump and the UNLINK would read the old value
+    /// and outlive the bump.
+    pub(crate) fn bump(&self, names: &[NameHash]) {
+        let at = self.tick.fetch_add(1, Ordering::AcqRel) + 1;
+        for name in names {
+            self.slot[usize::from(name.slot())].fetch_max(at, Ordering::AcqRel);
+        }
+    }
+
+    /// Kills everything born before this call.
+    pub(crate) fn flush(&self) {
+        let at = self.tick.fetch_add(1, Ordering::AcqRel) + 1;
+        self.floor.fetch_max(at, Ordering::AcqRel);
+    }
+
+    /// Marks names as invalidated but not yet applied in Redis.
+    pub(crate) fn soil(&self, names: &[NameHash]) {
+        self.dirty_names.fetch_add(names.len(), Ordering::AcqRel);
+        for name in names {
+            self.dirty[usize::from(name.slot())].fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Takes back one earlier [`Self::soil`] of the same names.
+    pub(crate) fn clean(&self, names: &[NameHash]) {
+        for name in names {
+            self.dirty[usize::from(name.slot())].fetch_sub(1, Ordering::AcqRel);
+        }
+        self.dirty_names.fetch_sub(names.len(), Ordering::AcqRel);
+    }
+
+    /// Whether one of these names waits for Redis: then neither tier may answer for it (I19).
+    #[inline]
+    pub(crate) fn is_dirty(&self, slots: &[u16]) -> bool {
+        self.dirty_names.load(Ordering::Acquire) != 0
+            && slots.iter().any(|&slot| self.dirty[usize::from(slot)].load(Ordering::Acquire) != 0)
+    }
+
+    /// Whether nothing with these names was invalidated since `born`.
+    #[inline]
+    pub(crate) fn is_current(&self, born: u64, slots: &[u16]) -> bool {
+        self.floor.load(Ordering::Acquire) <= born
+            && slots
+                .iter()
+                .all(|&slot| self.slot[usize::from(slot)].load(Ordering::Acquire) <= born)
+    }
+
+    /// Whether L1 may answer with something of this birth and these names (I3).
+    #[inline]
+    pub(crate) fn is_valid(&self, born: u64, slots: &[u16]) -> bool {
+        self.is_current(born, slots) && !self.is_dirty(slots)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(slot: u128) -> NameHash {
+        NameHash(slot)
+    }
+
+    fn slots(hard: &[u128], lazy: &[u128]) -> Slots {
+        let hash = |names: &[u128]| names.iter().map(|&n| name(n)).collect::<Vec<_>>();
+        Slots::new(&hash(hard), &hash(lazy)).expect("few names")
+    }
+
+    #[test]
+    fn a_bump_kills_what_was_born_before_and_nothing_else() {
+        let stamps = Stamps::new();
+        let (mine, other) = (slots(&[1, 2], &[]), slots(&[3], &[]));
+        let born = stamps.now();
+        stamps.bump(&[name(2)]);
+        assert!(!stamps.is_valid(born, mine.counting(false)));
+        assert!(stamps.is_valid(born, other.counting(false)));
+        assert!(stamps.is_valid(stamps.now(), mine.counting(false)));
+    }
+
+    #[test]
+    fn a_flush_kills_everything_born_before() {
+        let stamps = Stamps::new();
+        let born = stamps.now();
+        stamps.flush();
+        assert!(!stamps.is_valid(born, &[]));
+        assert!(stamps.is_valid(stamps.now(), &[]));
+    }
+
+    #[test]
+    fn a_dirty_name_is_invalid_until_every_row_that_names_it_is_applied() {
+        let stamps = Stamps::new();
+        stamps.soil(&[name(7)]);
+        stamps.soil(&[name(7), name(8)]);
+        stamps.clean(&[name(7)]);
+        assert!(!stamps.is_valid(stamps.now(), &[7]));
+        stamps.clean(&[name(7), name(8)]);
+        assert!(stamps.is_valid(stamps.now(), &[7, 8]));
+    }
+
+    #[test]
+    fn a_lazy_name_counts_only_after_the_soft_ttl() {
+        let stamps = Stamps::new();
+        let slots = slots(&[1], &[9]);
+        let born = stamps.now();
+        stamps.bump(&[name(9)]);
+        assert!(stamps.is_valid(born, slots.counting(false)));
+        assert!(!stamps.is_valid(born, slots.counting(true)));
+    }
+
+    #[test]
+    fn an_entry_with_too_many_names_has_no_slots() {
+        let names: Vec<_> = (0..4 + MAX_TAGS as u128).map(name).collect();
+        assert!(Slots::new(&names, &[]).is_none());
+    }
+}

@@ -1,0 +1,178 @@
+//! Counters: local atomics, spread over a few cache lines so that threads do not fight over one.
+
+use std::{
+    cell::Cell,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+/// What the cache has done since it was built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// One row for each namespace that was read, in order of first use.
+    pub namespaces: Vec<NamespaceStats>,
+    /// What L1 holds.
+    pub l1: L1Stats,
+    /// Whether Redis is used.
+    pub l2: L2State,
+    /// Invalidations that Redis has not acknowledged yet.
+    pub pending_invalidations: usize,
+}
+
+/// Counters of one namespace. Every read adds to exactly one of `l1_hits`, `l2_hits` and `misses`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NamespaceStats {
+    /// The label of [`crate::CacheKey::NAMESPACE`].
+    pub namespace: &'static str,
+    /// Reads answered by this process.
+    pub l1_hits: u64,
+    /// Reads answered by Redis.
+    pub l2_hits: u64,
+    /// Reads that neither tier answered.
+    pub misses: u64,
+    /// Hits that were past their soft TTL.
+    pub stale: u64,
+    /// Misses that waited for a load that somebody else had begun.
+    pub coalesced: u64,
+    /// Loader runs.
+    pub loads: u64,
+    /// Loader runs that failed, panicked or took too long.
+    pub load_errors: u64,
+    /// Loaded values that were not stored in Redis: overtaken by an invalidation, too large, or
+    /// Redis had no memory.
+    pub fills_refused: u64,
+    /// Redis reads and fills that got no answer.
+    pub l2_errors: u64,
+    /// Entries in Redis that could not be decoded.
+    pub corrupt: u64,
+    /// Reads whose key may not be cached (too long, control characters, too many tags).
+    pub uncacheable: u64,
+}
+
+/// What L1 holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct L1Stats {
+    /// Bytes charged; never above `capacity`.
+    pub bytes: u64,
+    /// The byte bound.
+    pub capacity: u64,
+    /// Entries, dead ones included until they are replaced.
+    pub entries: u64,
+}
+
+/// Whether Redis is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum L2State {
+    /// No Redis is configured.
+    Off,
+    /// Redis answers.
+    Up,
+    /// Redis is configured and does not answer; reads load.
+    Down,
+}
+
+/// The index of a namespace in the registry; small, since every L1 entry carries one.
+pub(crate) type NamespaceId = u8;
+
+const MOST_NAMESPACES: usize = 64;
+const SHARDS: usize = 4;
+
+/// Where one namespace counts.
+struct Namespace {
+    name: &'static str,
+    shards: [Shard; SHARDS],
+}
+
+/// One counter of [`NamespaceStats`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Count {
+    L1Hit,
+    L2Hit,
+    Miss,
+    Stale,
+    Coalesced,
+    Load,
+    LoadError,
+    FillRefused,
+    L2Error,
+    Corrupt,
+    Uncacheable,
+}
+
+const COUNTS: usize = Count::Uncacheable as usize + 1;
+
+/// Two cache lines, so that neighbouring shards do not share one.
+#[derive(Default)]
+#[repr(align(128))]
+struct Shard([AtomicU64; COUNTS]);
+
+/// All namespaces that were read so far.
+pub(crate) struct Namespaces(Box<[OnceLock<Namespace>]>);
+
+impl Namespaces {
+    pub(crate) fn new() -> Self {
+        Self((0..MOST_NAMESPACES).map(|_| OnceLock::new()).collect())
+    }
+
+    /// The id of a namespace; the 65th and later share the last one.
+    pub(crate) fn id(&self, name: &'static str) -> NamespaceId {
+        for (id, place) in self.0.iter().enumerate() {
+            let here = place.get_or_init(|| Namespace { name, shards: Default::default() });
+            if here.name == name || id + 1 == MOST_NAMESPACES {
+                return id as NamespaceId;
+            }
+        }
+        0
+    }
+
+    #[inline]
+    pub(crate) fn count(&self, id: NamespaceId, count: Count) {
+        if let Some(namespace) = self.0.get(usize::from(id)).and_then(OnceLock::get) {
+            namespace.shards[my_shard()].0[count as usize].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn stats(&self) -> Vec<NamespaceStats> {
+        self.0.iter().map_while(OnceLock::get).map(Namespace::stats).collect()
+    }
+}
+
+impl Namespace {
+    fn stats(&self) -> NamespaceStats {
+        let sum = |count: Count| {
+            self.shards.iter().map(|shard| shard.0[count as usize].load(Ordering::Relaxed)).sum()
+        };
+        NamespaceStats {
+            namespace: self.name,
+            l1_hits: sum(Count::L1Hit),
+            l2_hits: sum(Count::L2Hit),
+            misses: sum(Count::Miss),
+            stale: sum(Count::Stale),
+            coalesced: sum(Count::Coalesced),
+            loads: sum(Count::Load),
+            load_errors: sum(Count::LoadError),
+            fills_refused: sum(Count::FillRefused),
+            l2_errors: sum(Count::L2Error),
+            corrupt: sum(Count::Corrupt),
+            uncacheable: sum(Count::Uncacheable),
+        }
+    }
+}
+
+/// Threads take shards in turn.
+#[inline]
+fn my_shard() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local!(static MINE: Cell<usize> = const { Cell::new(usize::MAX) });
+    MINE.with(|mine| {
+        if mine.get() == usize::MAX {
+            mine.set(NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS);
+        }
+        mine.get()
+    })
+}

@@ -1,0 +1,455 @@
+//! One flight from boarding to fill: carries out the steps of [`Fetch`].
+
+use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures_util::FutureExt;
+use tokio::{sync::OwnedSemaphorePermit, time};
+
+use crate::{
+    CacheKey, Loaded,
+    cache::{Accept, Inner},
+    clock::millis,
+    entry::{Envelope, Head, Lifetime, Nonce, Origin as Written, nonce},
+    error::Failure,
+    flight::{Flight, Landing, Origin, Pilot},
+    l1::{AnyValue, Entry},
+    l2::{Ask, Budget, Fault, L2, Place},
+    load::Keep,
+    plan::Plan,
+    protocol::{
+        fetch::{Event, Fetch, Lease, Purpose, Step},
+        sight::{Look, Sight},
+    },
+    stats::Count,
+};
+
+/// A TTL beyond this is cut to it: a hundred years, so that sums of times cannot overflow.
+const LONGEST_LIFE_MS: u64 = 100 * 365 * 24 * 3_600_000;
+/// Generations outlive the entries that record them by this factor.
+const GENERATION_LIVES: u32 = 2;
+/// A refresh that failed is not tried again before this.
+const RETRY_FAILED: Duration = Duration::from_secs(1);
+/// A refresh that another process makes is looked at again after this.
+const RETRY_CLAIMED: Duration = Duration::from_millis(100);
+
+pub(crate) struct Trip<K> {
+    inner: Arc<Inner>,
+    plan: Arc<Plan<K>>,
+    born: u64,
+    accept: Accept,
+    /// Random; names the lease, the claim and the generations that this trip asks for.
+    id: Option<Nonce>,
+    budget: Budget,
+    epoch: u64,
+    generations: Vec<Option<Nonce>>,
+    /// What the last look found servable, and its head.
+    seen: Option<(Entry, Head)>,
+    /// Held while refreshing after a stale value was served from L2.
+    refreshing: Option<OwnedSemaphorePermit>,
+}
+
+/// The moment a load began, on both clocks.
+#[derive(Clone, Copy)]
+struct Moment {
+    unix: u64,
+    local: u64,
+}
+
+/// A loaded value on its way into the tiers.
+struct Cargo<V> {
+    value: Option<Arc<V>>,
+    began: Moment,
+    soft: u64,
+    hard: u64,
+}
+
+impl<K: CacheKey> Trip<K> {
+    pub(crate) fn new(
+        inner: &Arc<Inner>,
+        plan: &Arc<Plan<K>>,
+        flight: &Flight,
+        accept: Accept,
+    ) -> Self {
+        Self {
+            inner: Arc::clone(inner),
+            plan: Arc::clone(plan),
+            born: flight.born,
+            accept,
+            id: None,
+            budget: Budget::new(inner.op_timeout),
+            epoch: 0,
+            generations: Vec::new(),
+            seen: None,
+            refreshing: None,
+        }
+    }
+
+    /// Flies until the value has landed and, where a lease allows, is stored.
+    pub(crate) async fn fly<F, L, E>(
+        mut self,
+        purpose: Purpose,
+        mut pilot: Pilot,
+        load: impl FnOnce() -> F + Send,
+    ) where
+        F: Future<Output = Result<Option<L>, E>> + Send,
+        L: Into<Loaded<K::Value>>,
+        E: Send + Sync + 'static,
+    {
+        let mut fetch = Fetch::new(purpose, millis(self.inner.wait_max));
+        let mut step = fetch.first(self.inner.may_ask_l2(&self.plan));
+        loop {
+            let event = match step {
+                Step::Look => self.look().await,
+                Step::Acquire(seen) => self.acquire(seen).await,
+                Step::Claim(_) => self.claim().await,
+                Step::Wait(pause) => wait(pause).await,
+                Step::Serve => match self.serve(&mut pilot) {
+                    None => return,
+                    Some(stale) => {
+                        fetch = Fetch::new(Purpose::Refresh, 0);
+                        stale
+                    }
+                },
+                Step::GiveUp => {
+                    pilot.land(Landing::GaveUp);
+                    return self.postpone_refresh(RETRY_CLAIMED);
+                }
+                Step::Load(lease) => return self.load(lease, &mut pilot, load).await,
+            };
+            step = fetch.next(event);
+        }
+    }
+
+    async fn look(&mut self) -> Event {
+        let Some((l2, place)) = l2(&self.inner, &self.plan) else { return Event::Unavailable };
+        let raw = match l2.look(place, &mut self.budget).await {
+            Ok(raw) => raw,
+            Err(fault) => return self.unavailable(&fault),
+        };
+        self.epoch = raw.epoch;
+        self.generations = raw.generations;
+        let look = Look { stored: &raw.stored, generations: &self.generations };
+        let origin = Written { epoch: raw.epoch, schema: self.plan.schema(), key: &place.value };
+        let now = self.inner.clock.unix();
+        match Sight::judge(look, origin, self.plan.names(), now) {
+            Sight::Absent => Event::Absent,
+            Sight::Leased => Event::Leased,
+            Sight::Dead(head) => Event::Dead(head),
+            Sight::Foreign(head) => self.corrupt(head),
+            Sight::Servable { envelope, head, is_stale } => match self.unpack(&envelope, now) {
+                Ok(entry) => {
+                    self.seen = Some((entry, head));
+                    if is_stale { Event::Stale(head) } else { Event::Fresh }
+                }
+                Err(Unusable::Corrupt) => self.corrupt(head),
+                Err(Unusable::Nothing) => Event::Dead(head),
+            },
+        }
+    }
+
+    /// The entry that an envelope makes in L1.
+    fn unpack(&self, envelope: &Envelope<&[u8]>, now: u64) -> Result<Entry, Unusable> {
+        let value = match envelope.payload {
+            Some(bytes) => {
+                let value =
+                    rmp_serde::from_slice::<K::Value>(bytes).map_err(|_| Unusable::Corrupt)?;
+                Some(Arc::new(value))
+            }
+            None if self.accept == Accept::ValueOrNothing => None,
+            None => return Err(Unusable::Nothing),
+        };
+        let Lifetime { written, soft, hard } = envelope.life;
+        let local = self.inner.clock.now();
+        Ok(Entry {
+            weight: weight::<K>(value.as_deref()),
+            written: local as i64 - (now as i64).saturating_sub(written as i64),
+            soft: local + soft.saturating_sub(now),
+            hard: local + hard.saturating_sub(now),
+            ..self.entry(value)
+        })
+    }
+
+    /// An entry of this trip, without its times and weight.
+    fn entry(&self, value: Option<Arc<K::Value>>) -> Entry {
+        Entry {
+            value: value.map(|value| value as AnyValue),
+            born: self.born,
+            slots: self.plan.slots,
+            namespace: self.plan.namespace,
+            written: 0,
+            soft: 0,
+            hard: 0,
+            refresh_after: 0,
+            weight: 0,
+        }
+    }
+
+    fn corrupt(&self, head: Head) -> Event {
+        self.inner.namespaces.count(self.plan.namespace, Count::Corrupt);
+        Event::Dead(head)
+    }
+
+    fn unavailable(&self, fault: &Fault) -> Event {
+        self.inner.namespaces.count(self.plan.namespace, Count::L2Error);
+        tracing::debug!(%fault, "L2 gave no answer; loading without it");
+        Event::Unavailable
+    }
+
+    async fn acquire(&mut self, seen: Head) -> Event {
+        self.id = nonce();
+        let Some((l2, ask)) = self.id.and_then(|id| ask(&self.inner, &self.plan, id)) else {
+            return self.refused();
+        };
+        match l2.acquire(&ask, seen, &mut self.generations, &mut self.budget).await {
+            Ok(grant) => {
+                self.epoch = grant.epoch;
+                if grant.event == Event::Refused { self.refused() } else { grant.event }
+            }
+            Err(fault) => self.unavailable(&fault),
+        }
+    }
+
+    async fn claim(&mut self) -> Event {
+        self.id = nonce();
+        let Some((l2, ask)) = self.id.and_then(|id| ask(&self.inner, &self.plan, id)) else {
+            return self.refused();
+        };
+        match l2.claim(&ask, &mut self.generations, &mut self.budget).await {
+            Ok(grant) if grant.epoch == self.epoch => grant.event,
+            // Reconnected to other data meanwhile: the head that we would replace is not there.
+            Ok(_) => Event::Unavailable,
+            Err(fault) => self.unavailable(&fault),
+        }
+    }
+
+    fn refused(&self) -> Event {
+        self.inner.namespaces.count(self.plan.namespace, Count::FillRefused);
+        Event::Refused
+    }
+
+    /// Lands what the look found. A stale value's head is returned if it is ours to refresh now.
+    fn serve(&mut self, pilot: &mut Pilot) -> Option<Event> {
+        let (entry, head) = self.seen.take()?;
+        let is_stale = self.inner.clock.now() >= entry.soft;
+        self.keep_in_l1(&entry);
+        pilot.land(Landing::Arrived(entry, Origin::L2));
+        if is_stale {
+            self.refreshing = Arc::clone(&self.inner.refreshes).try_acquire_owned().ok();
+        }
+        self.refreshing.as_ref().map(|_| Event::Stale(head))
+    }
+
+    /// Stores an entry in L1, under L1's own limit of life. One that was overtaken by an
+    /// invalidation does no harm there: its birth makes it invalid when it is read.
+    fn keep_in_l1(&self, entry: &Entry) {
+        if let Some(l1) = &self.inner.l1 {
+            let life = millis(self.plan.policy.l1_life());
+            let hard = entry.hard.min(self.inner.clock.now().saturating_add(life));
+            l1.insert(&self.plan.key, Entry { hard, ..entry.clone() });
+        }
+    }
+
+    /// Loads, lands, and only then fills: nobody waits for Redis to store.
+    async fn load<F, L, E>(self, lease: Lease, pilot: &mut Pilot, load: impl FnOnce() -> F + Send)
+    where
+        F: Future<Output = Result<Option<L>, E>> + Send,
+        L: Into<Loaded<K::Value>>,
+        E: Send + Sync + 'static,
+    {
+        self.inner.namespaces.count(self.plan.namespace, Count::Load);
+        let began = Moment { unix: self.inner.clock.unix(), local: self.inner.clock.now() };
+        match run(load, self.plan.policy.load_timeout).await {
+            Ok(loaded) => {
+                let (cargo, is_kept) = self.stow(loaded, began);
+                let entry = Entry {
+                    weight: weight::<K>(cargo.value.as_deref()),
+                    written: cargo.began.local as i64,
+                    soft: cargo.began.local + cargo.soft,
+                    hard: cargo.began.local + cargo.hard,
+                    ..self.entry(cargo.value.clone())
+                };
+                let fits = entry.weight as usize <= self.inner.max_entry_bytes;
+                if is_kept && fits {
+                    self.keep_in_l1(&entry);
+                }
+                pilot.land(Landing::Arrived(entry, Origin::Loader));
+                if !fits {
+                    self.too_large();
+                }
+                if !(is_kept && fits && self.fill(lease, &cargo).await) {
+                    self.release(lease).await;
+                }
+            }
+            Err(failure) => {
+                self.inner.namespaces.count(self.plan.namespace, Count::LoadError);
+                pilot.land(Landing::Failed(failure));
+                self.postpone_refresh(RETRY_FAILED);
+                self.release(lease).await;
+            }
+        }
+    }
+
+    /// How long a loaded value lives, with jitter; `false` if it is not to be kept.
+    fn stow(&self, loaded: Option<Loaded<K::Value>>, began: Moment) -> (Cargo<K::Value>, bool) {
+        let policy = &self.plan.policy;
+        let (soft, hard) = match loaded.as_ref().map(|loaded| loaded.keep) {
+            Some(Keep::AsPolicy) => (policy.soft, policy.hard),
+            Some(Keep::For { soft, hard }) => (soft, hard),
+            Some(Keep::No) => (Duration::ZERO, Duration::ZERO),
+            None => (policy.negative, policy.negative),
+        };
+        let spread = f64::from(policy.jitter_percent.min(100)) / 100.0;
+        let factor = 1.0 + spread * (2.0 * fastrand::f64() - 1.0);
+        let stretched = |life: Duration| (millis(life).min(LONGEST_LIFE_MS) as f64 * factor) as u64;
+        let value = loaded.map(|loaded| Arc::new(loaded.value));
+        let cargo = Cargo { value, began, soft: stretched(soft), hard: stretched(hard) };
+        let is_kept = cargo.hard > 0;
+        (cargo, is_kept)
+    }
+
+    fn too_large(&self) {
+        self.inner.namespaces.count(self.plan.namespace, Count::FillRefused);
+        tracing::warn!(
+            limit = self.inner.max_entry_bytes,
+            "a value is over the size cap and is not cached"
+        );
+    }
+
+    /// Stores the value in Redis; `false` if it is not there, and our lease may be.
+    async fn fill(&self, lease: Lease, cargo: &Cargo<K::Value>) -> bool {
+        let Some((l2, ask)) = self.id.and_then(|id| ask(&self.inner, &self.plan, id)) else {
+            return false;
+        };
+        let expected = match lease {
+            Lease::None => return false,
+            Lease::Marker => Head::lease(ask.id),
+            Lease::Over(head) => head,
+        };
+        // Invalidated while Redis was away: the lease may still stand although the value is old.
+        if self.inner.stamps.is_dirty(self.plan.slots.counting(true)) {
+            return false;
+        }
+        let Some(envelope) = self.pack(&ask, cargo) else {
+            self.too_large();
+            return false;
+        };
+        let ask = Ask {
+            generation_ttl: ask.generation_ttl.max(life(cargo.hard) * GENERATION_LIVES),
+            ..ask
+        };
+        let mut budget = Budget::new(self.inner.op_timeout);
+        match l2.fill(&ask, expected, &envelope, life(cargo.hard), &mut budget).await {
+            Ok(true) => true,
+            Ok(false) => {
+                self.inner.namespaces.count(self.plan.namespace, Count::FillRefused);
+                false
+            }
+            Err(fault) => {
+                self.unavailable(&fault);
+                false
+            }
+        }
+    }
+
+    fn pack(&self, ask: &Ask<'_>, cargo: &Cargo<K::Value>) -> Option<Vec<u8>> {
+        let payload = match &cargo.value {
+            Some(value) => Some(rmp_serde::to_vec_named(&**value).ok()?),
+            None => None,
+        };
+        if payload.as_ref().is_some_and(|payload| payload.len() > self.inner.max_entry_bytes) {
+            return None;
+        }
+        let written = cargo.began.unix;
+        let envelope = Envelope {
+            life: Lifetime { written, soft: written + cargo.soft, hard: written + cargo.hard },
+            cost_ms: (self.inner.clock.now() - cargo.began.local) as u32,
+            nonces: self.plan.recorded(&self.generations)?,
+            payload: payload.as_deref(),
+        };
+        let origin =
+            Written { epoch: self.epoch, schema: self.plan.schema(), key: &ask.place.value };
+        envelope.encode(ask.id, origin)
+    }
+
+    /// Takes back a lease or claim that was asked for, granted or not: an answer that came too
+    /// late may have left it behind.
+    async fn release(&self, lease: Lease) {
+        let Some((l2, ask)) = self.id.and_then(|id| ask(&self.inner, &self.plan, id)) else {
+            return;
+        };
+        let mut budget = Budget::new(self.inner.op_timeout);
+        let released = match lease {
+            Lease::Over(_) => l2.retire_claim(&ask, RETRY_FAILED, &mut budget).await,
+            Lease::None | Lease::Marker => l2.release(&ask, &mut budget).await,
+        };
+        if let Err(fault) = released {
+            tracing::debug!(%fault, "a lease could not be released and will expire");
+        }
+    }
+
+    /// Keeps hits on the stale value from trying again at once.
+    fn postpone_refresh(&self, pause: Duration) {
+        let Some(l1) = &self.inner.l1 else { return };
+        let now = self.inner.clock.now();
+        if let Some(entry) = l1.get(&self.plan.key).filter(|entry| now >= entry.soft) {
+            l1.insert(&self.plan.key, Entry { refresh_after: now + millis(pause), ..entry });
+        }
+    }
+}
+
+/// Why a well-formed envelope is of no use to this reader.
+enum Unusable {
+    Corrupt,
+    /// It says "there is no such thing", and the reader will not take that for an answer.
+    Nothing,
+}
+
+fn weight<K: CacheKey>(value: Option<&K::Value>) -> u32 {
+    value.map_or(0, K::weigh).try_into().unwrap_or(u32::MAX)
+}
+
+fn life(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn l2<'a, K>(inner: &'a Inner, plan: &'a Plan<K>) -> Option<(&'a L2, &'a Place)> {
+    inner.l2.as_ref().zip(plan.place.as_ref())
+}
+
+/// What to ask Redis for in the name of `id`.
+fn ask<'a, K>(inner: &'a Inner, plan: &'a Plan<K>, id: Nonce) -> Option<(&'a L2, Ask<'a>)> {
+    let (l2, place) = l2(inner, plan)?;
+    let policy = &plan.policy;
+    let ask = Ask {
+        place,
+        id,
+        // It outlives everything that its holder may still do.
+        lease: policy.load_timeout + inner.op_timeout * 2,
+        generation_ttl: policy.hard.max(policy.negative) * GENERATION_LIVES,
+    };
+    Some((l2, ask))
+}
+
+async fn wait(pause_ms: u64) -> Event {
+    time::sleep(life(pause_ms).mul_f64(0.75 + fastrand::f64() / 2.0)).await;
+    Event::Waited
+}
+
+/// Runs a loader: its panic and its taking too long are failures like its errors.
+pub(crate) async fn run<V, F, L, E>(
+    load: impl FnOnce() -> F + Send,
+    limit: Duration,
+) -> Result<Option<Loaded<V>>, Failure>
+where
+    F: Future<Output = Result<Option<L>, E>> + Send,
+    L: Into<Loaded<V>>,
+    E: Send + Sync + 'static,
+{
+    let guarded = AssertUnwindSafe(async move { load().await }).catch_unwind();
+    match time::timeout(limit, guarded).await {
+        Ok(Ok(Ok(loaded))) => Ok(loaded.map(Into::into)),
+        Ok(Ok(Err(error))) => Err(Failure::Loader(Arc::new(error))),
+        Ok(Err(_)) => Err(Failure::Panicked),
+        Err(_) => Err(Failure::TimedOut(limit)),
+    }
+}
