@@ -4,5 +4,6 @@
 //! Writes: `http` -> `learning` -> `store` (commit) -> `reads` (invalidate) -> answer.
 
 pub mod clock;
+pub mod import;
 pub mod model;
 pub mod store;

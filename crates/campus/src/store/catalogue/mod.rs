@@ -67,26 +67,49 @@ impl Store {
         now: Timestamp,
         progress: &mut (dyn FnMut(usize) + Send),
     ) -> Result<Imported> {
+        let mut reports = self.import_all(&[catalogue], now, progress).await?;
+        Ok(reports.pop().unwrap_or_default())
+    }
+
+    /// Applies the catalogues of several sources, all or none.
+    ///
+    /// # Errors
+    /// As for [`Store::import`].
+    pub async fn import_all(
+        &self,
+        catalogues: &[&Catalogue],
+        now: Timestamp,
+        progress: &mut (dyn FnMut(usize) + Send),
+    ) -> Result<Vec<Imported>> {
         let tx = self.begin().await?;
-        let mut import = Import {
-            tx: &tx.0,
-            catalogue,
-            now,
-            done: 0,
-            progress,
-            report: Imported::default(),
-        };
-        let people = import.people().await?;
-        let courses = import.courses(&people).await?;
-        import.articles(&people).await?;
-        import.members(&people, &courses).await?;
-        let report = import.report;
+        let mut reports = Vec::with_capacity(catalogues.len());
+        let mut done = 0;
+        for &catalogue in catalogues {
+            let mut import = Import {
+                tx: &tx.0,
+                catalogue,
+                now,
+                done,
+                progress,
+                report: Imported::default(),
+            };
+            import.run().await?;
+            done = import.done;
+            reports.push(import.report);
+        }
         tx.commit().await?;
-        Ok(report)
+        Ok(reports)
     }
 }
 
 impl Import<'_> {
+    async fn run(&mut self) -> Result<()> {
+        let people = self.people().await?;
+        let courses = self.courses(&people).await?;
+        self.articles(&people).await?;
+        self.members(&people, &courses).await
+    }
+
     fn step(&mut self) {
         self.done += 1;
         (self.progress)(self.done);
