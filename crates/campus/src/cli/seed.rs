@@ -1,0 +1,241 @@
+//! `campus seed catalogue`: reads catalogues from files and stores them, all or nothing.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+use crate::clock::Clock;
+use crate::import::{self, ImportError, Part};
+use crate::model::Catalogue;
+use crate::store::lock::{self, Claim, DatabaseLock, Holder};
+use crate::store::{self, Counts, Imported, Store};
+
+#[derive(Debug, Args)]
+pub struct SeedArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Import courses or articles from files; a second import updates what the first one brought
+    Catalogue(CatalogueArgs),
+}
+
+#[derive(Debug, Args)]
+struct CatalogueArgs {
+    /// Folders or files: the Microsoft Learn layout, articles, or your own courses as CSV, JSON or
+    /// newline-JSON; plain, gzip or zstd
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Check the files and store nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why nothing was imported.
+#[derive(Debug, thiserror::Error)]
+pub enum SeedError {
+    #[error(transparent)]
+    Read(#[from] ImportError),
+    #[error("{0}")]
+    Busy(String),
+    #[error("the lock file {} cannot be opened", path.display())]
+    Lock { path: PathBuf, source: io::Error },
+    #[error("the import failed and nothing of it was kept")]
+    Store(#[from] store::Error),
+    #[error("the result cannot be written")]
+    Output(#[from] io::Error),
+}
+
+/// Runs the command. `out` gets the result; progress goes to the terminal's error stream, if it is one.
+pub async fn run(
+    args: &SeedArgs,
+    database_url: &str,
+    clock: &Clock,
+    out: &mut (dyn Write + Send),
+) -> Result<(), SeedError> {
+    let What::Catalogue(args) = &args.what;
+    let outcome = catalogue(args, database_url, clock).await;
+    match &outcome {
+        Ok(done) if args.json => writeln!(out, "{:#}", done.json())?,
+        Ok(done) => done.table(out)?,
+        Err(error) if args.json => writeln!(out, "{:#}", error.json())?,
+        Err(_) => {}
+    }
+    outcome.map(|_| ())
+}
+
+async fn catalogue(
+    args: &CatalogueArgs,
+    database_url: &str,
+    clock: &Clock,
+) -> Result<Done, SeedError> {
+    let parts = import::read(&args.paths)?;
+    if args.dry_run {
+        return Ok(Done { parts, reports: Vec::new(), database: None });
+    }
+    let store = Store::connect(database_url).await?;
+    let _lock = store.file().map(|file| claim(file)).transpose()?;
+    store.migrate().await?;
+    let catalogues: Vec<&Catalogue> = parts.iter().map(|part| &part.catalogue).collect();
+    let bar = progress(catalogues.iter().map(|catalogue| catalogue.rows()).sum());
+    let mut step = |done: usize| bar.set_position(done as u64);
+    let imported = store.import_all(&catalogues, clock.now(), &mut step).await;
+    bar.finish_and_clear();
+    let reports = imported?;
+    let database = Some(store.location().to_string());
+    store.close().await?;
+    Ok(Done { parts, reports, database })
+}
+
+/// Takes the lock of the database file: a running server would go on serving what it has cached.
+fn claim(database: &Path) -> Result<DatabaseLock, SeedError> {
+    let failed = |source| SeedError::Lock { path: lock::path(database), source };
+    match lock::claim(database).map_err(failed)? {
+        Claim::Granted(mut lock) => {
+            lock.announce("none (campus seed is importing)").map_err(failed)?;
+            Ok(lock)
+        }
+        Claim::HeldBy(holder) => Err(SeedError::Busy(busy(database, &holder))),
+    }
+}
+
+fn busy(database: &Path, holder: &Holder) -> String {
+    let pid = holder.pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
+    let url = holder.url.as_deref().unwrap_or("unknown");
+    format!(
+        "a server uses the database {} (pid {pid}, url {url}) and would go on serving what it has \
+         cached; stop it, import, and start it again",
+        database.display()
+    )
+}
+
+/// Draws on standard error, and not at all when that is no terminal.
+fn progress(rows: usize) -> ProgressBar {
+    let bar = ProgressBar::new(rows as u64);
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} rows, {eta} left");
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// A finished import, or a finished check when there is no database.
+struct Done {
+    parts: Vec<Part>,
+    /// One for each part; none after a dry run.
+    reports: Vec<Imported>,
+    database: Option<String>,
+}
+
+impl Done {
+    fn table(&self, out: &mut dyn Write) -> io::Result<()> {
+        for (index, part) in self.parts.iter().enumerate() {
+            let catalogue = &part.catalogue;
+            match self.reports.get(index) {
+                Some(report) => stored(out, &catalogue.source, report)?,
+                None => checked(out, catalogue)?,
+            }
+            for note in &part.notes {
+                writeln!(out, "  note: {note}")?;
+            }
+            if let Some(credit) = part.attribution {
+                writeln!(out, "  credit: {credit}")?;
+            }
+        }
+        match &self.database {
+            Some(database) => writeln!(out, "stored in {database}"),
+            None => writeln!(out, "dry run: the files are good, nothing was stored"),
+        }
+    }
+
+    fn json(&self) -> Value {
+        let sources: Vec<Value> = self
+            .parts
+            .iter()
+            .enumerate()
+            .map(|(index, part)| {
+                let (modules, lessons) = sizes(&part.catalogue);
+                json!({
+                    "source": part.catalogue.source,
+                    "rows": part.catalogue.rows(),
+                    "modules": modules,
+                    "lessons": lessons,
+                    "changes": self.reports.get(index).map(changes),
+                    "notes": part.notes,
+                    "attribution": part.attribution,
+                })
+            })
+            .collect();
+        json!({"dry_run": self.database.is_none(), "database": self.database, "sources": sources})
+    }
+}
+
+impl SeedError {
+    fn json(&self) -> Value {
+        let problems = match self {
+            Self::Read(ImportError::BadRows(problems)) => problems.as_slice(),
+            _ => &[],
+        };
+        json!({"error": self.to_string(), "problems": problems})
+    }
+}
+
+/// The kinds of rows that a report counts, with their names.
+fn kinds(report: &Imported) -> [(&'static str, Counts); 5] {
+    [
+        ("people", report.people),
+        ("courses", report.courses),
+        ("articles", report.articles),
+        ("enrollments", report.enrollments),
+        ("ratings", report.ratings),
+    ]
+}
+
+fn changes(report: &Imported) -> Value {
+    let counts = kinds(report).map(|(kind, counts)| {
+        let Counts { inserted, updated, unchanged } = counts;
+        let counts = json!({"inserted": inserted, "updated": updated, "unchanged": unchanged});
+        (kind.to_owned(), counts)
+    });
+    Value::Object(counts.into_iter().collect())
+}
+
+fn stored(out: &mut dyn Write, source: &str, report: &Imported) -> io::Result<()> {
+    writeln!(out, "{source:<14} {:>9} {:>9} {:>9}", "inserted", "updated", "unchanged")?;
+    for (kind, counts) in kinds(report) {
+        let Counts { inserted, updated, unchanged } = counts;
+        if inserted + updated + unchanged > 0 {
+            writeln!(out, "  {kind:<12} {inserted:>9} {updated:>9} {unchanged:>9}")?;
+        }
+    }
+    if report.lessons > 0 {
+        writeln!(
+            out,
+            "  the courses have {} lessons in {} modules",
+            report.lessons, report.modules
+        )?;
+    }
+    Ok(())
+}
+
+fn checked(out: &mut dyn Write, catalogue: &Catalogue) -> io::Result<()> {
+    let (modules, lessons) = sizes(catalogue);
+    let (people, courses, articles) =
+        (catalogue.people.len(), catalogue.courses.len(), catalogue.articles.len());
+    writeln!(
+        out,
+        "{}: {courses} courses, {modules} modules, {lessons} lessons, {articles} articles, {people} people",
+        catalogue.source
+    )
+}
+
+/// Modules and lessons.
+fn sizes(catalogue: &Catalogue) -> (usize, usize) {
+    let modules = || catalogue.courses.iter().flat_map(|course| &course.modules);
+    (modules().count(), modules().map(|module| module.lessons.len()).sum())
+}
