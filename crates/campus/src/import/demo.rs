@@ -169,9 +169,8 @@ impl<'a> Class<'a> {
         enrollments: &mut Vec<EnrollmentImport>,
         ratings: &mut Vec<RatingImport>,
     ) {
-        for (place, index) in
-            pick(self.size + self.dropped, learners.len(), random).into_iter().enumerate()
-        {
+        let places = pick(self.size + self.dropped, learners.len(), random);
+        for (place, index) in places.into_iter().enumerate() {
             let status = match random.unit() {
                 _ if place >= self.size => EnrollmentStatus::Dropped,
                 chance if chance < 0.3 => EnrollmentStatus::Completed,
@@ -185,12 +184,37 @@ impl<'a> Class<'a> {
                     stars,
                 });
             }
-            enrollments.push(EnrollmentImport {
-                student: student.clone(),
-                course: self.course.origin.external_id.clone(),
-                status,
-                enrolled_at: self.enrolled_at(random),
-            });
+            enrollments.push(self.enrollment(student.clone(), status, random));
+        }
+    }
+
+    fn enrollment(
+        &self,
+        student: String,
+        status: EnrollmentStatus,
+        random: &mut Random,
+    ) -> EnrollmentImport {
+        let minutes = || {
+            let lessons = self.course.modules.iter().flat_map(|module| &module.lessons);
+            lessons.map(|lesson| lesson.duration_minutes)
+        };
+        // Who is active has not finished, who gave up did not get far.
+        let all = minutes().count();
+        let lessons_done = match status {
+            EnrollmentStatus::Completed => all,
+            EnrollmentStatus::Active => (random.unit() * all as f64) as usize,
+            EnrollmentStatus::Dropped => (random.unit() * 0.4 * all as f64) as usize,
+        };
+        let enrolled_at = self.enrolled_at(random);
+        let days = lessons_done as f64 * (0.5 + random.unit());
+        EnrollmentImport {
+            student,
+            course: self.course.origin.external_id.clone(),
+            status,
+            enrolled_at,
+            last_accessed_at: Timestamp(enrolled_at.0 + (days * DAY as f64) as i64).min(self.now),
+            lessons_done,
+            time_spent_minutes: minutes().take(lessons_done).sum(),
         }
     }
 

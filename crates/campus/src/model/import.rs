@@ -88,6 +88,12 @@ pub struct EnrollmentImport {
     pub course: String,
     pub status: EnrollmentStatus,
     pub enrolled_at: Timestamp,
+    /// When the student was last here; never before `enrolled_at`.
+    pub last_accessed_at: Timestamp,
+    /// How many lessons are done, from the first one on. Taken over when the row
+    /// is new: afterwards progress belongs to the student.
+    pub lessons_done: usize,
+    pub time_spent_minutes: i64,
 }
 
 /// A person's stars for a course; both named by their `external_id` in the catalogue's source.

@@ -17,10 +17,8 @@ impl Import<'_> {
             .filter(articles::Column::Source.eq(&self.catalogue.source))
             .all(self.tx)
             .await?;
-        let mut existing: HashMap<String, articles::Model> = existing
-            .into_iter()
-            .filter_map(|row| Some((row.external_id.clone()?, row)))
-            .collect();
+        let mut existing: HashMap<String, articles::Model> =
+            existing.into_iter().filter_map(|row| Some((row.external_id.clone()?, row))).collect();
         let mut tag_ids = Ids::new();
         for article in &self.catalogue.articles {
             let known = existing.remove(&article.origin.external_id);
@@ -100,29 +98,19 @@ impl Import<'_> {
                 None => self.tag_id(name).await?,
             };
             tag_ids.insert(name.clone(), tag_id);
-            let row = article_tags::ActiveModel {
-                article_id: Set(article_id),
-                tag_id: Set(tag_id),
-            };
-            article_tags::Entity::insert(row)
-                .exec_without_returning(self.tx)
-                .await?;
+            let row =
+                article_tags::ActiveModel { article_id: Set(article_id), tag_id: Set(tag_id) };
+            article_tags::Entity::insert(row).exec_without_returning(self.tx).await?;
         }
         Ok(())
     }
 
     async fn tag_id(&self, name: &str) -> Result<i64> {
-        let found = tags::Entity::find()
-            .filter(tags::Column::Name.eq(name))
-            .one(self.tx)
-            .await?;
+        let found = tags::Entity::find().filter(tags::Column::Name.eq(name)).one(self.tx).await?;
         if let Some(tag) = found {
             return Ok(tag.id);
         }
-        let tag = tags::ActiveModel {
-            name: Set(name.to_owned()),
-            ..Default::default()
-        };
+        let tag = tags::ActiveModel { name: Set(name.to_owned()), ..Default::default() };
         Ok(tag.insert(self.tx).await?.id)
     }
 }

@@ -22,14 +22,9 @@ impl Import<'_> {
             .filter(courses::Column::Source.eq(&self.catalogue.source))
             .all(self.tx)
             .await?;
-        let mut existing: HashMap<String, courses::Model> = existing
-            .into_iter()
-            .filter_map(|row| Some((row.external_id.clone()?, row)))
-            .collect();
-        let mut ids: Ids = existing
-            .iter()
-            .map(|(k, row)| (k.clone(), row.id))
-            .collect();
+        let mut existing: HashMap<String, courses::Model> =
+            existing.into_iter().filter_map(|row| Some((row.external_id.clone()?, row))).collect();
+        let mut ids: Ids = existing.iter().map(|(k, row)| (k.clone(), row.id)).collect();
         for course in &self.catalogue.courses {
             let known = existing.remove(&course.origin.external_id);
             let row = format!("the course '{}'", course.origin.external_id);
@@ -38,11 +33,7 @@ impl Import<'_> {
             ids.insert(course.origin.external_id.clone(), id);
             self.report.courses.count(change);
             self.report.modules += course.modules.len();
-            self.report.lessons += course
-                .modules
-                .iter()
-                .map(|m| m.lessons.len())
-                .sum::<usize>();
+            self.report.lessons += course.modules.iter().map(|m| m.lessons.len()).sum::<usize>();
             if change != Change::Unchanged {
                 self.report.course_ids.push(id);
             }
@@ -70,10 +61,7 @@ impl Import<'_> {
                 row.update(self.tx).await?;
                 (id, Change::Updated)
             }
-            None => (
-                self.insert_course(course, instructor, digest).await?,
-                Change::Inserted,
-            ),
+            None => (self.insert_course(course, instructor, digest).await?, Change::Inserted),
         };
         self.content(id, course).await?;
         Ok((id, change))
@@ -140,9 +128,8 @@ impl Import<'_> {
 
     async fn content(&self, course_id: i64, course: &CourseImport) -> Result<()> {
         let stored = find_content(self.tx, course_id).await?;
-        let (mut content, version) = stored.map_or((Content::default(), 0), |stored| {
-            (stored.content, stored.version)
-        });
+        let (mut content, version) =
+            stored.map_or((Content::default(), 0), |stored| (stored.content, stored.version));
         let known = content.known_ids();
         content
             .replace(draft(course, &known))
@@ -173,9 +160,6 @@ fn draft(course: &CourseImport, known: &Ids) -> ContentDraft {
     });
     ContentDraft {
         modules: modules.collect(),
-        metadata: Some(MetadataDraft {
-            tags: course.tags.clone(),
-            ..MetadataDraft::default()
-        }),
+        metadata: Some(MetadataDraft { tags: course.tags.clone(), ..MetadataDraft::default() }),
     }
 }

@@ -7,13 +7,14 @@ use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, Set, Statement,
 };
 
+use super::completions::Fresh;
 use super::{Change, Ids, Import, look_up};
 use crate::model::{EnrollmentImport, EnrollmentStatus, RatingImport};
 use crate::store::tables::{course_ratings, enrollments};
 use crate::store::{Error, Result};
 
 /// Rows per INSERT: well below SQLite's limit of 32,766 parameters.
-const BATCH: usize = 500;
+pub(super) const BATCH: usize = 500;
 
 impl Import<'_> {
     pub(super) async fn members(&mut self, people: &Ids, courses: &Ids) -> Result<()> {
@@ -37,12 +38,11 @@ impl Import<'_> {
             .all(self.tx)
             .await?;
         // Of several rows of one student the last one counts: only it can be live.
-        let mut existing: HashMap<(i64, i64), String> = existing
-            .into_iter()
-            .map(|row| ((row.student_id, row.course_id), row.status))
-            .collect();
+        let mut existing: HashMap<(i64, i64), String> =
+            existing.into_iter().map(|row| ((row.student_id, row.course_id), row.status)).collect();
         let dropped = EnrollmentStatus::Dropped.as_str();
-        let mut fresh = Vec::new();
+        let lessons = self.lessons(courses).await?;
+        let mut fresh = Fresh::new();
         for enrollment in &self.catalogue.enrollments {
             let student = look_up(people, &enrollment.student, "person", "an enrollment")?;
             let course = look_up(courses, &enrollment.course, "course", "an enrollment")?;
@@ -54,7 +54,7 @@ impl Import<'_> {
                     Change::Updated
                 }
                 _ => {
-                    fresh.push(row(enrollment, student, course));
+                    fresh.push((student, course, enrollment));
                     Change::Inserted
                 }
             };
@@ -62,11 +62,14 @@ impl Import<'_> {
             self.step();
         }
         for batch in fresh.chunks(BATCH) {
-            enrollments::Entity::insert_many(batch.to_vec())
-                .exec_without_returning(self.tx)
-                .await?;
+            let rows = batch.iter().map(|&(student, course, enrollment)| {
+                let lessons = lessons.get(&course).map_or(&[][..], Vec::as_slice);
+                let done = &lessons[..enrollment.lessons_done.min(lessons.len())];
+                row(enrollment, student, course, done)
+            });
+            enrollments::Entity::insert_many(rows).exec_without_returning(self.tx).await?;
         }
-        Ok(())
+        self.completions(&fresh, &lessons).await
     }
 
     async fn change_status(
@@ -76,7 +79,7 @@ impl Import<'_> {
         course: i64,
     ) -> Result<()> {
         use enrollments::Column;
-        let new = row(enrollment, student, course);
+        let new = row(enrollment, student, course, &[]);
         let changes = enrollments::ActiveModel {
             status: new.status,
             completed_at: new.completed_at,
@@ -100,17 +103,13 @@ impl Import<'_> {
             .filter(course_ratings::Column::CourseId.is_in(course_ids))
             .all(self.tx)
             .await?;
-        let mut known: HashMap<(i64, i64), i16> = existing
-            .into_iter()
-            .map(|row| ((row.course_id, row.user_id), row.stars))
-            .collect();
+        let mut known: HashMap<(i64, i64), i16> =
+            existing.into_iter().map(|row| ((row.course_id, row.user_id), row.stars)).collect();
         let mut changed = HashMap::new();
         for rating in &self.catalogue.ratings {
             let RatingImport { stars, .. } = *rating;
             if !(1..=5).contains(&stars) {
-                return Err(Error::import(format!(
-                    "a rating has {stars} stars, not 1 to 5"
-                )));
+                return Err(Error::import(format!("a rating has {stars} stars, not 1 to 5")));
             }
             let user = look_up(people, &rating.student, "person", "a rating")?;
             let course = look_up(courses, &rating.course, "course", "a rating")?;
@@ -174,9 +173,16 @@ impl Import<'_> {
     }
 }
 
-fn row(enrollment: &EnrollmentImport, student: i64, course: i64) -> enrollments::ActiveModel {
-    let at = enrollment.enrolled_at.0;
-    let ended = |status| (enrollment.status == status).then_some(at);
+/// `done` are the (module, lesson) ids of the lessons that are done.
+fn row(
+    enrollment: &EnrollmentImport,
+    student: i64,
+    course: i64,
+    done: &[(i64, i64)],
+) -> enrollments::ActiveModel {
+    let (at, last) = (enrollment.enrolled_at.0, enrollment.last_accessed_at.0);
+    let ended = |status| (enrollment.status == status).then_some(last);
+    let started = |at| (!done.is_empty()).then_some(at);
     enrollments::ActiveModel {
         student_id: Set(student),
         course_id: Set(course),
@@ -185,12 +191,12 @@ fn row(enrollment: &EnrollmentImport, student: i64, course: i64) -> enrollments:
         payment_status: Set(None),
         enrollment_source: Set("import".to_owned()),
         enrolled_at: Set(at),
-        started_at: Set(None),
+        started_at: Set(started(at)),
         completed_at: Set(ended(EnrollmentStatus::Completed)),
         dropped_at: Set(ended(EnrollmentStatus::Dropped)),
-        last_accessed_at: Set(None),
-        last_lesson_id: Set(None),
-        time_spent_minutes: Set(0),
+        last_accessed_at: Set(started(last)),
+        last_lesson_id: Set(done.last().map(|(_, lesson)| *lesson)),
+        time_spent_minutes: Set(enrollment.time_spent_minutes),
         version: Set(1),
         ..Default::default()
     }

@@ -5,6 +5,7 @@
 //! the ids of modules and lessons, because completions refer to them.
 
 mod articles;
+mod completions;
 mod courses;
 mod members;
 mod people;
@@ -85,14 +86,8 @@ impl Store {
         let mut reports = Vec::with_capacity(catalogues.len());
         let mut done = 0;
         for &catalogue in catalogues {
-            let mut import = Import {
-                tx: &tx.0,
-                catalogue,
-                now,
-                done,
-                progress,
-                report: Imported::default(),
-            };
+            let mut import =
+                Import { tx: &tx.0, catalogue, now, done, progress, report: Imported::default() };
             import.run().await?;
             done = import.done;
             reports.push(import.report);

@@ -18,14 +18,9 @@ impl Import<'_> {
             .filter(users::Column::Source.eq(&self.catalogue.source))
             .all(self.tx)
             .await?;
-        let mut existing: HashMap<String, users::Model> = existing
-            .into_iter()
-            .filter_map(|row| Some((row.external_id.clone()?, row)))
-            .collect();
-        let mut ids: Ids = existing
-            .iter()
-            .map(|(k, row)| (k.clone(), row.id))
-            .collect();
+        let mut existing: HashMap<String, users::Model> =
+            existing.into_iter().filter_map(|row| Some((row.external_id.clone()?, row))).collect();
+        let mut ids: Ids = existing.iter().map(|(k, row)| (k.clone(), row.id)).collect();
         for person in &self.catalogue.people {
             let known = existing.remove(&person.origin.external_id);
             let (id, change) = self.person(person, known).await?;
@@ -49,10 +44,7 @@ impl Import<'_> {
             Some(row) if row.import_digest.as_deref() == Some(&digest) => {
                 return Ok((row.id, Change::Unchanged));
             }
-            Some(row) => (
-                self.update_person(person, row, digest).await?,
-                Change::Updated,
-            ),
+            Some(row) => (self.update_person(person, row, digest).await?, Change::Updated),
             None => (self.insert_person(person, digest).await?, Change::Inserted),
         };
         if !person.expertise.is_empty() || person.headline.is_some() {
