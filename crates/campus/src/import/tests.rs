@@ -357,6 +357,21 @@ fn an_article_may_lack_an_author_and_a_body_and_share_a_slug() {
 }
 
 #[test]
+fn the_examples_of_the_guide_can_be_imported() {
+    let guide = include_str!("../../../../docs/importing.md");
+    let mut seen = 0;
+    for fence in ["json", "csv"] {
+        for example in guide.split(&format!("```{fence}\n")).skip(1) {
+            let text = example.split("```").next().unwrap();
+            let folder = Folder::new().with(&format!("c.{fence}"), text);
+            assert_eq!(folder.catalogue().courses[0].slug, "first-knots");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 3);
+}
+
+#[test]
 fn the_real_catalogues_are_read_whole() {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
     let folders = [data.join("courses-mslearn"), data.join("articles")];
