@@ -5,8 +5,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{ImportError, Part, read};
-use crate::model::{Catalogue, CourseStatus, Level};
+use super::{ImportError, Part, demo, read};
+use crate::model::{Catalogue, CourseStatus, Level, Timestamp};
+use crate::store::{Imported, Store};
 
 /// A folder of its own, removed at the end.
 struct Folder(PathBuf);
@@ -37,6 +38,20 @@ impl Folder {
         let mut parts = self.read().unwrap();
         assert_eq!(parts.len(), 1);
         parts.remove(0).catalogue
+    }
+
+    async fn store(&self) -> Store {
+        let url = format!("sqlite://{}", self.0.join("campus.db").display());
+        let store = Store::connect(&url).await.unwrap();
+        store.migrate().await.unwrap();
+        store
+    }
+
+    async fn import(&self, store: &Store, rows: &str) -> Imported {
+        let file = self.0.join("courses.ndjson");
+        fs::write(&file, rows).unwrap();
+        let parts = read(&[file]).unwrap();
+        store.import(&parts[0].catalogue, Timestamp(0), &mut |_| {}).await.unwrap()
     }
 
     /// The bad rows without the path of the folder.
@@ -354,6 +369,31 @@ fn an_article_may_lack_an_author_and_a_body_and_share_a_slug() {
     assert_eq!(a.tags, ["open-data"]);
     assert_eq!(b.body, "short");
     assert!(a.origin.attribution.as_ref().unwrap().starts_with("By Jo Doe, Al Ito."));
+}
+
+#[tokio::test]
+async fn a_second_import_updates_what_changed_and_inserts_nothing() {
+    let folder = Folder::new();
+    let store = folder.store().await;
+    let first = folder.import(&store, TWO).await;
+    assert_eq!((first.courses.inserted, first.lessons), (2, 1));
+    let again = folder.import(&store, &TWO.replace("Knots", "More knots")).await;
+    let counts = again.courses;
+    assert_eq!((counts.inserted, counts.updated, counts.unchanged), (0, 1, 1));
+    assert_eq!(again.course_ids.len(), 1);
+}
+
+#[tokio::test]
+async fn the_demo_is_stored_once_however_often_it_is_imported() {
+    let folder = Folder::new();
+    let store = folder.store().await;
+    let now = Timestamp(1_800_000_000_000_000);
+    let first = demo(&store, now).await.unwrap();
+    assert!(first.courses.inserted >= 60 && first.enrollments.inserted > 1000);
+    let again = demo(&store, now).await.unwrap();
+    for counts in [again.people, again.courses, again.enrollments, again.ratings] {
+        assert_eq!((counts.inserted, counts.updated), (0, 0));
+    }
 }
 
 #[test]
