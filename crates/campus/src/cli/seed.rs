@@ -1,17 +1,28 @@
 //! `campus seed catalogue`: reads catalogues from files and stores them, all or nothing.
 
+use std::error::Error as _;
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
+use crate::app::{App, BuildError};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::import::{self, ImportError, Part};
 use crate::model::Catalogue;
 use crate::store::lock::{self, Claim, DatabaseLock, Holder};
-use crate::store::{self, Counts, Imported, Store};
+use crate::store::{self, Counts, Imported, Location};
+
+/// How long Redis may take to hear of an import.
+const REDIS_PATIENCE: Duration = Duration::from_secs(5);
+
+const REDIS_AWAY: &str = "warning: Redis (REDIS_URL) did not answer; what it has cached of the \
+changed rows may be served until its TTL ends";
 
 #[derive(Debug, Args)]
 pub struct SeedArgs {
@@ -50,6 +61,8 @@ pub enum SeedError {
     Lock { path: PathBuf, source: io::Error },
     #[error("the import failed and nothing of it was kept")]
     Store(#[from] store::Error),
+    #[error(transparent)]
+    Build(#[from] BuildError),
     #[error("the result cannot be written")]
     Output(#[from] io::Error),
 }
@@ -57,12 +70,12 @@ pub enum SeedError {
 /// Runs the command. `out` gets the result; progress goes to the terminal's error stream, if it is one.
 pub async fn run(
     args: &SeedArgs,
-    database_url: &str,
-    clock: &Clock,
+    config: &Config,
+    clock: Clock,
     out: &mut (dyn Write + Send),
 ) -> Result<(), SeedError> {
     let What::Catalogue(args) = &args.what;
-    let outcome = catalogue(args, database_url, clock).await;
+    let outcome = catalogue(args, config, clock).await;
     match &outcome {
         Ok(done) if args.json => writeln!(out, "{:#}", done.json())?,
         Ok(done) => done.table(out)?,
@@ -72,32 +85,47 @@ pub async fn run(
     outcome.map(|_| ())
 }
 
-async fn catalogue(
-    args: &CatalogueArgs,
-    database_url: &str,
-    clock: &Clock,
-) -> Result<Done, SeedError> {
+async fn catalogue(args: &CatalogueArgs, config: &Config, clock: Clock) -> Result<Done, SeedError> {
     let parts = import::read(&args.paths)?;
     if args.dry_run {
-        return Ok(Done { parts, reports: Vec::new(), database: None });
+        return Ok(Done::checked(parts));
     }
-    let store = Store::connect(database_url).await?;
-    let _lock = store.file().map(|file| claim(file)).transpose()?;
-    store.migrate().await?;
+    let location = Location::parse(&config.database_url.0)?;
+    let _lock = location.file().map(|file| claim(file)).transpose()?;
+    let app = App::build(config, clock).await?;
     let catalogues: Vec<&Catalogue> = parts.iter().map(|part| &part.catalogue).collect();
     let bar = progress(catalogues.iter().map(|catalogue| catalogue.rows()).sum());
     let mut step = |done: usize| bar.set_position(done as u64);
-    let imported = store.import_all(&catalogues, clock.now(), &mut step).await;
+    let now = app.clock.now();
+    let imported = app.store().import_all(&catalogues, now, &mut step).await;
     bar.finish_and_clear();
     let reports = imported?;
-    let database = Some(store.location().to_string());
-    store.close().await?;
-    Ok(Done { parts, reports, database })
+    let cache = invalidate(&app, &reports).await;
+    Ok(Done { parts, reports, database: Some(location.to_string()), cache })
+}
+
+/// Ends what Redis still has of the changed rows. This process must not end before Redis has
+/// heard of it, because what is queued here dies with it.
+async fn invalidate(app: &App, reports: &[Imported]) -> CacheState {
+    for report in reports {
+        app.reads.imported(report).await;
+    }
+    let deadline = Instant::now() + REDIS_PATIENCE;
+    while app.reads.stats().pending_invalidations > 0 {
+        if Instant::now() >= deadline {
+            return CacheState::MayBeOld;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    CacheState::Current
 }
 
 /// Takes the lock of the database file: a running server would go on serving what it has cached.
 fn claim(database: &Path) -> Result<DatabaseLock, SeedError> {
     let failed = |source| SeedError::Lock { path: lock::path(database), source };
+    if let Some(folder) = database.parent() {
+        fs::create_dir_all(folder).map_err(failed)?;
+    }
     match lock::claim(database).map_err(failed)? {
         Claim::Granted(mut lock) => {
             lock.announce("none (campus seed is importing)").map_err(failed)?;
@@ -130,9 +158,22 @@ struct Done {
     /// One for each part; none after a dry run.
     reports: Vec<Imported>,
     database: Option<String>,
+    cache: CacheState,
+}
+
+/// Whether a cached answer can still show what was before the import.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum CacheState {
+    Current,
+    /// Redis did not answer.
+    MayBeOld,
 }
 
 impl Done {
+    fn checked(parts: Vec<Part>) -> Self {
+        Self { parts, reports: Vec::new(), database: None, cache: CacheState::Current }
+    }
+
     fn table(&self, out: &mut dyn Write) -> io::Result<()> {
         for (index, part) in self.parts.iter().enumerate() {
             let catalogue = &part.catalogue;
@@ -146,6 +187,9 @@ impl Done {
             if let Some(credit) = part.attribution {
                 writeln!(out, "  credit: {credit}")?;
             }
+        }
+        if self.cache == CacheState::MayBeOld {
+            writeln!(out, "{REDIS_AWAY}")?;
         }
         match &self.database {
             Some(database) => writeln!(out, "stored in {database}"),
@@ -171,7 +215,13 @@ impl Done {
                 })
             })
             .collect();
-        json!({"dry_run": self.database.is_none(), "database": self.database, "sources": sources})
+        let warning = (self.cache == CacheState::MayBeOld).then_some(REDIS_AWAY);
+        json!({
+            "dry_run": self.database.is_none(),
+            "database": self.database,
+            "warning": warning,
+            "sources": sources,
+        })
     }
 }
 
@@ -181,7 +231,13 @@ impl SeedError {
             Self::Read(ImportError::BadRows(problems)) => problems.as_slice(),
             _ => &[],
         };
-        json!({"error": self.to_string(), "problems": problems})
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        json!({"error": text, "problems": problems})
     }
 }
 

@@ -108,6 +108,8 @@ impl Import {
         fields.text("title", &row.title, 1, 300);
         fields.text("summary", &row.summary, 0, 20_000);
         check_body(&mut fields, "body_markdown", &row.body_markdown);
+        row.authors.iter().for_each(|author| fields.text("authors", author, 1, 100));
+        row.tags.iter().for_each(|tag| fields.text("tags", tag, 0, 100));
         refuse(fields, place, problems);
         let names: Vec<String> =
             row.authors.iter().map(|slug| self.name(&row.site, slug)).collect();

@@ -98,9 +98,10 @@ pub(super) fn read(dir: &Path, problems: &mut Problems) -> Result<Part, ImportEr
     let units = need("units.ndjson", "modules.ndjson")?;
     let mut import = Import::default();
     if let Some(paths) = find(dir, "paths.ndjson") {
-        rows(&paths, problems, |row, _, _| import.path(row))?;
+        rows(&paths, problems, |row, place, problems| import.path(row, place, problems))?;
     }
     rows(&modules, problems, |row, place, problems| import.module(row, place, problems))?;
+    import.modules_are_complete = problems.as_slice().is_empty();
     rows(&units, problems, |row, place, problems| import.unit(row, place, problems))?;
     let mut notes = Vec::new();
     if find(dir, "translations.de.ndjson").is_some() {
@@ -116,13 +117,18 @@ struct Import {
     /// Where each module stands in `courses`.
     index: HashMap<String, usize>,
     courses: Vec<CourseImport>,
+    /// False after a bad module: its units must not be blamed for it.
+    modules_are_complete: bool,
     lessons: Vec<Vec<(i64, LessonImport)>>,
     units: HashMap<String, u64>,
     people: HashMap<String, PersonImport>,
 }
 
 impl Import {
-    fn path(&mut self, row: PathRow) {
+    fn path(&mut self, row: PathRow, place: Place<'_>, problems: &mut Problems) {
+        let mut fields = Fields::default();
+        fields.text("title", &row.title, 1, 100);
+        refuse(fields, place, problems);
         for module in row.modules {
             self.categories.entry(module).or_insert_with(|| row.title.clone());
         }
@@ -140,6 +146,10 @@ impl Import {
         fields.text("uid", &row.uid, 1, 200);
         fields.text("title", &row.title, 1, 200);
         fields.text("summary", &row.summary, 0, 10_000);
+        fields.text("author", &row.author, 0, 100);
+        for tag in row.products.iter().chain(&row.roles) {
+            fields.text("products", tag, 1, 100);
+        }
         refuse(fields, place, problems);
         self.index.insert(row.uid.clone(), self.courses.len());
         let instructor = self.person(&row.author);
@@ -150,8 +160,11 @@ impl Import {
 
     fn unit(&mut self, row: UnitRow, place: Place<'_>, problems: &mut Problems) {
         let Some(&course) = self.index.get(&row.module_uid) else {
-            let reason = format!("there is no module `{}`", row.module_uid);
-            return problems.push(place.problem("module_uid", reason));
+            if self.modules_are_complete {
+                let reason = format!("there is no module `{}`", row.module_uid);
+                problems.push(place.problem("module_uid", reason));
+            }
+            return;
         };
         if let Some(line) = self.units.insert(row.uid.clone(), place.line) {
             return problems.push(

@@ -334,18 +334,21 @@ fn a_quiz_is_set_as_text_with_its_answers_after_the_questions() {
 }
 
 #[test]
-fn odd_units_and_dates_are_named_by_line() {
-    let folder = mslearn(
-        "",
-        "{\"uid\":\"m\",\"title\":\"M\",\"date\":\"24.9.2018\"}\n{\"uid\":\"n\",\"title\":\"N\"}",
-        r#"{"module_uid":"x","position":1,"uid":"u","title":"U"}"#,
-    );
+fn a_bad_module_is_named_once_and_not_again_for_each_of_its_units() {
+    let modules = "{\"uid\":\"m\",\"title\":\"M\",\"date\":\"24.9.2018\"}";
+    let units = r#"{"module_uid":"m","position":1,"uid":"u","title":"U"}"#;
     assert_eq!(
-        folder.problems(),
-        [
-            "modules.ndjson:1: date: `24.9.2018` is neither M/D/Y nor None",
-            "units.ndjson:1: module_uid: there is no module `x`",
-        ]
+        mslearn("", modules, units).problems(),
+        ["modules.ndjson:1: date: `24.9.2018` is neither M/D/Y nor None"]
+    );
+}
+
+#[test]
+fn a_unit_of_no_module_is_named_by_line() {
+    let units = r#"{"module_uid":"x","position":1,"uid":"u","title":"U"}"#;
+    assert_eq!(
+        mslearn("", r#"{"uid":"m","title":"M"}"#, units).problems(),
+        ["units.ndjson:1: module_uid: there is no module `x`"]
     );
 }
 
