@@ -104,21 +104,32 @@ pub(crate) struct Pilot {
 }
 
 impl Pilot {
-    /// Tells everybody who waits. The flight stays on the map until the pilot is dropped.
-    pub(crate) fn land(&mut self, landing: Landing) {
+    /// Tells everybody who waits, and everybody who comes before the pilot is dropped: for a value
+    /// that is cached, so that nobody has to wait for its fill.
+    pub(crate) fn announce(&mut self, landing: Landing) {
         if let Some(waiting) = self.landing.take() {
             // Nobody waiting is fine: the value is cached all the same.
             let _ = waiting.send(landing);
+        }
+    }
+
+    /// Tells everybody who waits; whoever comes later begins a flight of their own.
+    pub(crate) fn land(&mut self, landing: Landing) {
+        self.leave();
+        self.announce(landing);
+    }
+
+    fn leave(&self) {
+        let mut air = self.flights.0.lock();
+        // A younger flight may have taken the place of an invalidated one.
+        if air.by_key.get(&self.key).is_some_and(|flight| flight.id == self.id) {
+            air.by_key.remove(&self.key);
         }
     }
 }
 
 impl Drop for Pilot {
     fn drop(&mut self) {
-        let mut air = self.flights.0.lock();
-        // A younger flight may have taken the place of an invalidated one.
-        if air.by_key.get(&self.key).is_some_and(|flight| flight.id == self.id) {
-            air.by_key.remove(&self.key);
-        }
+        self.leave();
     }
 }

@@ -232,7 +232,7 @@ impl<K: CacheKey> Trip<K> {
         let (entry, head) = self.seen.take()?;
         let is_stale = self.inner.clock.now() >= entry.soft;
         self.keep_in_l1(&entry);
-        pilot.land(Landing::Arrived(entry, Origin::L2));
+        pilot.announce(Landing::Arrived(entry, Origin::L2));
         if is_stale {
             self.refreshing = Arc::clone(&self.inner.refreshes).try_acquire_owned().ok();
         }
@@ -271,8 +271,10 @@ impl<K: CacheKey> Trip<K> {
                 let fits = entry.weight as usize <= self.inner.max_entry_bytes;
                 if is_kept && fits {
                     self.keep_in_l1(&entry);
+                    pilot.announce(Landing::Arrived(entry, Origin::Loader));
+                } else {
+                    pilot.land(Landing::Arrived(entry, Origin::Loader));
                 }
-                pilot.land(Landing::Arrived(entry, Origin::Loader));
                 if !fits {
                     self.too_large();
                 }
@@ -425,7 +427,8 @@ fn ask<'a, K>(inner: &'a Inner, plan: &'a Plan<K>, id: Nonce) -> Option<(&'a L2,
         id,
         // It outlives everything that its holder may still do.
         lease: policy.load_timeout + inner.op_timeout * 2,
-        generation_ttl: policy.hard.max(policy.negative) * GENERATION_LIVES,
+        generation_ttl: life(millis(policy.hard.max(policy.negative)).min(LONGEST_LIFE_MS))
+            * GENERATION_LIVES,
     };
     Some((l2, ask))
 }

@@ -168,7 +168,8 @@ impl L2 {
         })
     }
 
-    /// Puts our marker where `seen` was, and gives a generation to every name that has none.
+    /// Gives a generation to every name that has none, then puts our marker where `seen` was: in
+    /// this order a marker whose generations are missing belongs to an invalidated load.
     /// `generations` holds those of the look and is completed in place.
     pub(crate) async fn acquire(
         &self,
@@ -179,17 +180,16 @@ impl L2 {
     ) -> Result<Grant, Fault> {
         let marker = Head::lease(ask.id);
         let mut pipeline = redis::pipe();
-        self.put(&mut pipeline, &ask.place.value, seen, marker.as_bytes(), ask.lease);
         self.create_generations(&mut pipeline, ask, generations);
+        self.put(&mut pipeline, &ask.place.value, seen, marker.as_bytes(), ask.lease);
         let mut answers = self.send(&pipeline, budget).await?;
-        if answers.values.first().is_some_and(reply::is_no_script) {
+        if answers.values.last().is_some_and(reply::is_no_script) {
             let mut again = redis::pipe();
-            again.cmd("EVAL").arg(PUT).arg(1).arg(&ask.place.value);
-            again.arg(seen.as_bytes()).arg(marker.as_bytes()).arg(millis(ask.lease).max(1));
-            let retried = self.send(&again, budget).await?.values;
-            answers.values.splice(..1, retried);
+            put_with(&mut again, "EVAL", PUT, &ask.place.value, seen, marker.as_bytes(), ask.lease);
+            answers.values.pop();
+            answers.values.extend(self.send(&again, budget).await?.values);
         }
-        Ok(self.granted(&answers, ask, generations, reply::put))
+        Ok(granted(answers, ask, generations, reply::put))
     }
 
     /// Asks to be the only process that refreshes the value.
@@ -200,11 +200,11 @@ impl L2 {
         budget: &mut Budget,
     ) -> Result<Grant, Fault> {
         let mut pipeline = redis::pipe();
+        self.create_generations(&mut pipeline, ask, generations);
         pipeline.cmd("SET").arg(&ask.place.claim).arg(&ask.id).arg("NX");
         pipeline.arg("PX").arg(millis(ask.lease).max(1));
-        self.create_generations(&mut pipeline, ask, generations);
         let answers = self.send(&pipeline, budget).await?;
-        Ok(self.granted(&answers, ask, generations, reply::claim))
+        Ok(granted(answers, ask, generations, reply::claim))
     }
 
     fn create_generations(&self, pipeline: &mut Pipeline, ask: &Ask<'_>, known: &[Option<Nonce>]) {
@@ -214,26 +214,6 @@ impl L2 {
                 pipeline.arg("PX").arg(millis(ask.generation_ttl).max(1));
             }
         }
-    }
-
-    fn granted(
-        &self,
-        answers: &Answers,
-        ask: &Ask<'_>,
-        generations: &mut [Option<Nonce>],
-        read: fn(&Value) -> Event,
-    ) -> Grant {
-        let mut values = answers.values.iter();
-        let event = values.next().map_or(Event::Refused, read);
-        for (generation, value) in
-            generations.iter_mut().filter(|known| known.is_none()).zip(values)
-        {
-            *generation = reply::created(value, ask.id);
-        }
-        // A generation that could not be created (OOM) is unknown: nothing may be filled under it.
-        let known = generations.iter().all(Option::is_some);
-        let event = if event == Event::Granted && !known { Event::Refused } else { event };
-        Grant { event, epoch: answers.epoch }
     }
 
     /// Stores `envelope` where `expected` is, and renews the generations that it records. `true`
@@ -264,8 +244,7 @@ impl L2 {
             return Ok(reply::put(answer) == Event::Granted);
         }
         let mut again = redis::pipe();
-        again.cmd("EVAL").arg(PUT).arg(1).arg(&ask.place.value);
-        again.arg(expected.as_bytes()).arg(envelope).arg(millis(ttl).max(1));
+        put_with(&mut again, "EVAL", PUT, &ask.place.value, expected, envelope, ttl);
         let retried = self.send(&again, budget).await?.values;
         Ok(retried.first().map(reply::put) == Some(Event::Granted))
     }
@@ -290,8 +269,7 @@ impl L2 {
     }
 
     fn put(&self, pipeline: &mut Pipeline, key: &str, expected: Head, new: &[u8], ttl: Duration) {
-        pipeline.cmd("EVALSHA").arg(&self.put_sha).arg(1).arg(key);
-        pipeline.arg(expected.as_bytes()).arg(new).arg(millis(ttl).max(1));
+        put_with(pipeline, "EVALSHA", &self.put_sha, key, expected, new, ttl);
     }
 
     /// Removes the values and generations of `names` and tells the other processes, in one atomic
@@ -354,6 +332,37 @@ impl L2 {
         budget.left = budget.left.saturating_sub(asked.elapsed());
         answers
     }
+}
+
+fn put_with(
+    pipeline: &mut Pipeline,
+    command: &str,
+    script: &str,
+    key: &str,
+    expected: Head,
+    new: &[u8],
+    ttl: Duration,
+) {
+    pipeline.cmd(command).arg(script).arg(1).arg(key);
+    pipeline.arg(expected.as_bytes()).arg(new).arg(millis(ttl).max(1));
+}
+
+/// Reads the generations that were created, and last the answer to the attempt itself.
+fn granted(
+    mut answers: Answers,
+    ask: &Ask<'_>,
+    generations: &mut [Option<Nonce>],
+    read: fn(&Value) -> Event,
+) -> Grant {
+    let event = answers.values.pop().as_ref().map_or(Event::Refused, read);
+    let missing = generations.iter_mut().filter(|known| known.is_none());
+    for (generation, value) in missing.zip(&answers.values) {
+        *generation = reply::created(value, ask.id);
+    }
+    // A generation that could not be created (OOM) is unknown: nothing may be filled under it.
+    let are_known = generations.iter().all(Option::is_some);
+    let event = if event == Event::Granted && !are_known { Event::Refused } else { event };
+    Grant { event, epoch: answers.epoch }
 }
 
 /// The text that other processes receive: who invalidated, and the hashes of what.

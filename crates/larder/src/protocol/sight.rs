@@ -48,7 +48,12 @@ impl<'a> Sight<'a> {
         let head = Head::of(look.stored);
         let envelope = match Stored::read(look.stored, origin) {
             Stored::Absent => return Self::Absent,
-            Stored::Lease => return Self::Leased,
+            // A lease is taken after its generations exist. Where one is missing, the names were
+            // invalidated since: that load can fill nothing servable, so nobody waits for it.
+            Stored::Lease if hard_generations(look, names).all(|known| known.is_some()) => {
+                return Self::Leased;
+            }
+            Stored::Lease => return Self::Dead(head),
             Stored::Foreign => return Self::Foreign(head),
             Stored::Value(envelope) => envelope,
         };
@@ -64,6 +69,13 @@ impl<'a> Sight<'a> {
         }
         Self::Servable { envelope, head, is_stale }
     }
+}
+
+fn hard_generations<'a>(
+    look: Look<'a>,
+    names: Names<'_>,
+) -> impl Iterator<Item = Option<&'a Nonce>> {
+    (0..names.hard.len()).map(move |at| look.generations.get(at)?.as_ref())
 }
 
 #[cfg(test)]
@@ -115,6 +127,17 @@ mod tests {
     fn a_lazy_generation_counts_only_after_the_soft_ttl() {
         assert_eq!(judged(&[Some([1; 16]), None], 99), "fresh");
         assert_eq!(judged(&[Some([1; 16]), None], 100), "dead");
+    }
+
+    #[test]
+    fn the_lease_of_an_invalidated_load_is_not_waited_for() {
+        let head = Head::lease([7; 16]);
+        let judged = |generations: &[Option<Nonce>]| {
+            let look = Look { stored: head.as_bytes(), generations };
+            Sight::judge(look, ORIGIN, NAMES, 0) == Sight::Leased
+        };
+        assert!(judged(&[Some([1; 16]), None]), "a lazy generation does not count");
+        assert!(!judged(&[None, Some([2; 16])]));
     }
 
     #[test]

@@ -1,0 +1,10 @@
+//! Larder through its public interface, on a real Redis that each test starts for itself.
+
+mod faults;
+mod foreign_bytes;
+mod invalidation;
+mod limits;
+mod races;
+mod reads;
+mod stampede;
+mod support;

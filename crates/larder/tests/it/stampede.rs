@@ -1,0 +1,227 @@
+//! One load a key, whatever becomes of the one who began it.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
+
+use larder::Cache;
+
+use crate::support::{Database, Doc, DocKey, Redis, Tiers, built, counted, failed, until};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_callers_of_a_cold_key_make_one_load() {
+    let redis = Redis::start().await;
+    for tiers in Tiers::ALL {
+        redis.command::<()>(&["FLUSHALL"]).await;
+        let (cache, database) =
+            (tiers.cache(&redis).await, Database::slow(Duration::from_millis(50)));
+        let reads = spawn_reads(&cache, &database, 1000);
+        for read in reads {
+            assert_eq!(read.await.expect("no panic"), 0);
+        }
+        assert_eq!(database.loads(), 1, "{tiers:?}");
+        assert_eq!(counted(&cache).coalesced, 999, "{tiers:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_processes_with_a_hundred_callers_each_make_one_load() {
+    let redis = Redis::start().await;
+    for tiers in [Tiers::L2, Tiers::Both] {
+        redis.command::<()>(&["FLUSHALL"]).await;
+        let database = Database::slow(Duration::from_millis(50));
+        let mut reads = vec![];
+        for _ in 0..3 {
+            reads.extend(spawn_reads(&tiers.cache(&redis).await, &database, 100));
+        }
+        for read in reads {
+            assert_eq!(read.await.expect("no panic"), 0);
+        }
+        assert_eq!(database.loads(), 1, "{tiers:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_callers_of_a_key_that_redis_has_ask_redis_once() {
+    let redis = Redis::start().await;
+    let database = Database::default();
+    database.read(&Tiers::Both.cache(&redis).await, 1).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let cache = Tiers::Both.cache(&redis).await;
+    redis.command::<()>(&["CONFIG", "RESETSTAT"]).await;
+    redis.hang(); // so that all of them arrive before the answer
+    let reads = spawn_reads(&cache, &database, 1000);
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    redis.resume();
+    for read in reads {
+        read.await.expect("no panic");
+    }
+    assert_eq!(redis.calls("getrange").await, 1);
+    assert_eq!(database.loads(), 1);
+}
+
+fn spawn_reads(
+    cache: &Cache,
+    database: &Database,
+    callers: usize,
+) -> Vec<tokio::task::JoinHandle<u64>> {
+    let one = |_| {
+        let (cache, database) = (cache.clone(), database.clone());
+        tokio::spawn(async move { database.read(&cache, 1).await.value.version })
+    };
+    (0..callers).map(one).collect()
+}
+
+#[tokio::test]
+async fn a_cancelled_leader_does_not_fail_the_others_or_load_twice() {
+    let redis = Redis::start().await;
+    for tiers in Tiers::ALL {
+        redis.command::<()>(&["FLUSHALL"]).await;
+        let (cache, database) =
+            (tiers.cache(&redis).await, Database::slow(Duration::from_millis(100)));
+        let leader = spawn_reads(&cache, &database, 1);
+        until("the load has begun", || database.loads() == 1).await;
+        let follower = spawn_reads(&cache, &database, 1);
+        tokio::task::yield_now().await;
+        leader.iter().for_each(|task| task.abort());
+        for read in follower {
+            assert_eq!(read.await.expect("the follower lives"), 0);
+        }
+        database.read(&cache, 1).await;
+        assert_eq!(database.loads(), 1, "{tiers:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_load_whose_only_caller_left_is_stored_all_the_same() {
+    let redis = Redis::start().await;
+    let (cache, database) =
+        (Tiers::Both.cache(&redis).await, Database::slow(Duration::from_millis(30)));
+    let abandoned = tokio::time::timeout(Duration::from_millis(10), database.read(&cache, 1)).await;
+    assert!(abandoned.is_err());
+    tokio::time::sleep(Duration::from_millis(80)).await;
+    assert!(database.read(&cache, 1).await.source.is_hit());
+}
+
+#[tokio::test]
+async fn a_loader_error_passes_through_releases_the_lease_and_is_not_cached() {
+    let redis = Redis::start().await;
+    for tiers in Tiers::ALL {
+        redis.command::<()>(&["FLUSHALL"]).await;
+        let cache = tiers.cache(&redis).await;
+        let broken = || async { Err::<Doc, _>(io::Error::other("the database is down")) };
+        let error = failed(cache.get_or_load(&DocKey(1), broken).await);
+        assert_eq!(
+            error.as_loader().map(ToString::to_string).as_deref(),
+            Some("the database is down")
+        );
+        let began = Instant::now();
+        let database = Database::default();
+        database.read(&cache, 1).await;
+        assert_eq!(database.loads(), 1);
+        assert!(
+            began.elapsed() < Duration::from_secs(1),
+            "{tiers:?}: waited for a lease that was not released"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_panicking_loader_fails_its_callers_and_leaves_the_key_usable() {
+    let redis = Redis::start().await;
+    for tiers in Tiers::ALL {
+        redis.command::<()>(&["FLUSHALL"]).await;
+        let cache = tiers.cache(&redis).await;
+        let panics = || async {
+            if true {
+                panic!("on purpose")
+            } else {
+                Ok::<Doc, io::Error>(Doc { id: 1, version: 0 })
+            }
+        };
+        assert!(failed(cache.get_or_load(&DocKey(1), panics).await).is_panic());
+        let began = Instant::now();
+        Database::default().read(&cache, 1).await;
+        assert!(began.elapsed() < Duration::from_secs(1), "{tiers:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_loader_that_never_returns_times_out_and_frees_the_key() {
+    let redis = Redis::start().await;
+    for tiers in Tiers::ALL {
+        redis.command::<()>(&["FLUSHALL"]).await;
+        let cache = built(tiers.builder(&redis)).await;
+        let hangs = || async {
+            std::future::pending::<()>().await;
+            Ok::<Doc, io::Error>(Doc { id: 1, version: 0 })
+        };
+        let began = Instant::now();
+        assert!(failed(cache.get_or_load(&DocKey(1), hangs).await).is_timeout());
+        assert!(began.elapsed() < Duration::from_secs(6), "{tiers:?}"); // the key's load timeout is 5 s
+        let began = Instant::now();
+        Database::default().read(&cache, 1).await;
+        assert!(began.elapsed() < Duration::from_secs(1), "{tiers:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_loader_that_reads_its_own_key_ends_in_a_timeout_and_not_in_a_deadlock() {
+    let redis = Redis::start().await;
+    let cache = Tiers::Both.cache(&redis).await;
+    let inner = cache.clone();
+    let recursive = move || async move {
+        let never = || async { Ok::<Doc, io::Error>(Doc { id: 1, version: 0 }) };
+        let read = inner.get_or_load(&DocKey(1), never).await;
+        read.map(|read| (*read.value).clone()).map_err(|_| io::Error::other("inner"))
+    };
+    assert!(failed(cache.get_or_load(&DocKey(1), recursive).await).is_timeout());
+}
+
+#[tokio::test]
+async fn the_load_of_a_dead_process_is_waited_for_no_longer_than_wait_max() {
+    let redis = Redis::start().await;
+    let cache = built(Tiers::L2.builder(&redis).wait_max(Duration::from_millis(200))).await;
+    let database = Database::default();
+    database.read(&cache, 1).await;
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    let marker: &[u8; 18] = b"L\x01sixteen bytes id";
+    let client = redis::Client::open(redis.url()).expect("a valid URL");
+    let mut connection = client.get_multiplexed_async_connection().await.expect("redis is up");
+    let set = redis::cmd("SET").arg("t:doc:detail@1:1").arg(marker).arg("PX").arg(60_000).clone();
+    set.exec_async(&mut connection).await.expect("set");
+    let began = Instant::now();
+    database.read(&cache, 1).await;
+    assert_eq!(database.loads(), 2);
+    let waited = began.elapsed();
+    assert!(waited >= Duration::from_millis(100) && waited < Duration::from_secs(2), "{waited:?}");
+}
+
+#[tokio::test]
+async fn callers_with_different_error_types_share_a_key() {
+    let redis = Redis::start().await;
+    let cache = Tiers::Both.cache(&redis).await;
+    let runs = Arc::new(AtomicUsize::new(0));
+    let slow_failure = {
+        let runs = Arc::clone(&runs);
+        move || async move {
+            runs.fetch_add(1, SeqCst);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            Err::<Doc, _>(io::Error::other("slow"))
+        }
+    };
+    let first = tokio::spawn({
+        let cache = cache.clone();
+        async move { failed(cache.get_or_load(&DocKey(1), slow_failure).await).as_loader().is_some() }
+    });
+    until("the first load has begun", || runs.load(SeqCst) == 1).await;
+    let other = || async { Err::<Doc, String>("other".into()) };
+    let error = failed(cache.get_or_load(&DocKey(1), other).await);
+    assert_eq!(error.as_loader().map(String::as_str), Some("other"));
+    assert!(first.await.expect("no panic"));
+}
