@@ -3,7 +3,15 @@
 //! Reads: `http` -> `learning` -> `reads` -> Larder -> `store`.
 //! Writes: `http` -> `learning` -> `store` (commit) -> `reads` (invalidate) -> answer.
 
+pub mod app;
+pub mod cli;
 pub mod clock;
+pub mod config;
+pub mod http;
 pub mod import;
+pub mod learning;
 pub mod model;
+pub mod reads;
 pub mod store;
+pub mod token;
+pub mod wire;

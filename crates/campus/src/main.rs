@@ -1,2 +1,7 @@
-//! Campus.
-fn main() {}
+//! The `campus` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    campus::cli::run()
+}

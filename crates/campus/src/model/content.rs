@@ -114,9 +114,7 @@ pub struct Outline(pub Vec<(i64, Vec<i64>)>);
 
 impl Outline {
     pub fn lessons(&self) -> impl Iterator<Item = i64> + '_ {
-        self.0
-            .iter()
-            .flat_map(|(_, lessons)| lessons.iter().copied())
+        self.0.iter().flat_map(|(_, lessons)| lessons.iter().copied())
     }
 }
 
@@ -173,10 +171,7 @@ impl Content {
         let lesson = self.lesson(draft);
         let id = lesson.id;
         let module = self.modules.iter_mut().find(|m| m.id == module_id);
-        module
-            .ok_or(Refusal::NotFound("Module not found"))?
-            .lessons
-            .push(lesson);
+        module.ok_or(Refusal::NotFound("Module not found"))?.lessons.push(lesson);
         self.recount();
         Ok(id)
     }
@@ -221,13 +216,7 @@ impl Content {
     fn module(&mut self, draft: ModuleDraft) -> Module {
         let id = self.give_id(draft.id);
         let lessons = draft.lessons.into_iter().map(|l| self.lesson(l)).collect();
-        Module {
-            id,
-            external_id: draft.external_id,
-            title: draft.title,
-            position: 0,
-            lessons,
-        }
+        Module { id, external_id: draft.external_id, title: draft.title, position: 0, lessons }
     }
 
     fn lesson(&mut self, draft: LessonDraft) -> Lesson {
@@ -335,13 +324,7 @@ mod tests {
     }
 
     fn module(id: Option<i64>, lessons: Vec<LessonDraft>) -> ModuleDraft {
-        ModuleDraft {
-            id,
-            title: "A module".to_owned(),
-            position: None,
-            lessons,
-            external_id: None,
-        }
+        ModuleDraft { id, title: "A module".to_owned(), position: None, lessons, external_id: None }
     }
 
     #[test]
@@ -359,10 +342,7 @@ mod tests {
     fn ids_sent_by_the_client_are_kept_and_never_collide_with_given_ones() {
         let mut content = Content::default();
         let lessons = vec![lesson(None), lesson(Some(7)), lesson(None)];
-        let draft = ContentDraft {
-            modules: vec![module(None, lessons)],
-            metadata: None,
-        };
+        let draft = ContentDraft { modules: vec![module(None, lessons)], metadata: None };
         content.replace(draft).unwrap();
         let ids: Vec<i64> = content.outline().lessons().collect();
         assert_eq!(ids, [9, 7, 10]);
@@ -371,10 +351,8 @@ mod tests {
 
     #[test]
     fn an_id_used_twice_is_refused() {
-        let draft = ContentDraft {
-            modules: vec![module(Some(1), vec![lesson(Some(1))])],
-            metadata: None,
-        };
+        let draft =
+            ContentDraft { modules: vec![module(Some(1), vec![lesson(Some(1))])], metadata: None };
         assert!(Content::default().replace(draft).is_err());
     }
 }

@@ -80,9 +80,7 @@ impl FromStr for Level {
             "beginner" => Ok(Self::Beginner),
             "intermediate" => Ok(Self::Intermediate),
             "advanced" => Ok(Self::Advanced),
-            other => Err(format!(
-                "'{other}' is not a level (beginner, intermediate, advanced)"
-            )),
+            other => Err(format!("'{other}' is not a level (beginner, intermediate, advanced)")),
         }
     }
 }
@@ -213,10 +211,7 @@ fn check_slug(fields: &mut Fields, slug: &str) {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     let edges = slug.starts_with('-') || slug.ends_with('-');
     if slug.is_empty() || slug.len() > 200 || edges || !slug.bytes().all(allowed) {
-        fields.refuse(
-            "slug",
-            "must have 1 to 200 lower-case letters, digits or inner hyphens",
-        );
+        fields.refuse("slug", "must have 1 to 200 lower-case letters, digits or inner hyphens");
     }
 }
 
@@ -302,10 +297,7 @@ mod tests {
 
     #[test]
     fn a_slug_has_only_lower_case_letters_digits_and_single_hyphens() {
-        assert_eq!(
-            slugify("  Rust & Async: Don't Panic!  "),
-            "rust-async-dont-panic"
-        );
+        assert_eq!(slugify("  Rust & Async: Don't Panic!  "), "rust-async-dont-panic");
         assert_eq!(slugify("机器学习"), "untitled");
     }
 

@@ -5,7 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// An amount of zero or more, in cents. On the wire a decimal string such as `"19.90"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, utoipa::ToSchema)]
+#[schema(value_type = String, example = "19.90", pattern = r"^[0-9]{1,10}(\.[0-9]{1,2})?$")]
 pub struct Money(i64);
 
 impl Money {
@@ -14,9 +15,7 @@ impl Money {
 
     /// `None` when the amount is negative or above one billion.
     pub fn from_cents(cents: i64) -> Option<Self> {
-        (0..=Self::MAX_CENTS)
-            .contains(&cents)
-            .then_some(Self(cents))
+        (0..=Self::MAX_CENTS).contains(&cents).then_some(Self(cents))
     }
 
     pub fn cents(self) -> i64 {
@@ -66,26 +65,13 @@ mod tests {
     #[test]
     fn amounts_are_read_exactly_and_written_with_two_decimals() {
         for (text, shown) in [("0", "0.00"), ("19.9", "19.90"), ("7.05", "7.05")] {
-            assert_eq!(
-                Money::parse(text).map(|m| m.to_string()).as_deref(),
-                Some(shown)
-            );
+            assert_eq!(Money::parse(text).map(|m| m.to_string()).as_deref(), Some(shown));
         }
     }
 
     #[test]
     fn what_is_not_an_amount_is_refused() {
-        for text in [
-            "",
-            "-1",
-            "+1",
-            "1.",
-            ".5",
-            "1.234",
-            "1e3",
-            "12,50",
-            "99999999999",
-        ] {
+        for text in ["", "-1", "+1", "1.", ".5", "1.234", "1e3", "12,50", "99999999999"] {
             assert_eq!(Money::parse(text), None, "{text}");
         }
     }

@@ -7,7 +7,8 @@ use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize, Serializer};
 
 /// Microseconds since the Unix epoch, UTC. On the wire an RFC 3339 string.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, utoipa::ToSchema)]
+#[schema(value_type = String, format = DateTime, example = "2026-03-01T09:30:00Z")]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
@@ -18,9 +19,7 @@ impl Timestamp {
             return Some(Self(time.timestamp_micros()));
         }
         let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
-        Some(Self(
-            date.and_hms_opt(0, 0, 0)?.and_utc().timestamp_micros(),
-        ))
+        Some(Self(date.and_hms_opt(0, 0, 0)?.and_utc().timestamp_micros()))
     }
 
     pub fn seconds(self) -> i64 {
@@ -67,9 +66,6 @@ mod tests {
     #[test]
     fn a_bare_date_is_midnight_utc() {
         let midnight = Timestamp::parse("2018-09-24");
-        assert_eq!(
-            midnight.map(|t| t.to_string()).as_deref(),
-            Some("2018-09-24T00:00:00Z")
-        );
+        assert_eq!(midnight.map(|t| t.to_string()).as_deref(), Some("2018-09-24T00:00:00Z"));
     }
 }

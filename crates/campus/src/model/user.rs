@@ -41,9 +41,7 @@ impl FromStr for Role {
             "student" => Ok(Self::Student),
             "instructor" => Ok(Self::Instructor),
             "admin" => Ok(Self::Admin),
-            other => Err(format!(
-                "'{other}' is not a role (student, instructor, admin)"
-            )),
+            other => Err(format!("'{other}' is not a role (student, instructor, admin)")),
         }
     }
 }
@@ -110,10 +108,7 @@ fn check_username(fields: &mut Fields, username: &str) {
     fields.text("username", username, 3, 50);
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     if !username.chars().all(allowed) {
-        fields.refuse(
-            "username",
-            "may only have letters, digits, '_', '-' and '.'",
-        );
+        fields.refuse("username", "may only have letters, digits, '_', '-' and '.'");
     }
 }
 
@@ -184,4 +179,23 @@ pub struct InstructorProfile {
     pub headline: Option<String>,
     pub bio: Option<String>,
     pub expertise: Vec<String>,
+}
+
+impl InstructorProfile {
+    pub fn check(&self) -> Result<(), Refusal> {
+        let mut fields = Fields::default();
+        if let Some(headline) = &self.headline {
+            fields.text("headline", headline, 0, 200);
+        }
+        if let Some(bio) = &self.bio {
+            fields.text("bio", bio, 0, 5000);
+        }
+        if self.expertise.len() > 50 {
+            fields.refuse("expertise", "must have at most 50 entries");
+        }
+        for topic in &self.expertise {
+            fields.text("expertise", topic, 1, 100);
+        }
+        fields.finish()
+    }
 }

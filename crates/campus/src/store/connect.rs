@@ -135,9 +135,7 @@ fn create_folder(path: &std::path::Path) -> Result<()> {
 }
 
 fn refused(location: &Location, error: &sea_orm::DbErr) -> Error {
-    Error::open(format!(
-        "cannot open the database {location}: {error} (see DATABASE_URL)"
-    ))
+    Error::open(format!("cannot open the database {location}: {error} (see DATABASE_URL)"))
 }
 
 #[cfg(test)]
@@ -147,10 +145,7 @@ mod tests {
     #[test]
     fn a_shown_location_has_no_password() {
         let location = Location::parse("postgres://app:s3cret@db:5432/campus?sslmode=require");
-        assert_eq!(
-            location.unwrap().to_string(),
-            "postgres://app:***@db:5432/campus"
-        );
+        assert_eq!(location.unwrap().to_string(), "postgres://app:***@db:5432/campus");
     }
 
     #[test]

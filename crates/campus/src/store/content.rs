@@ -20,9 +20,7 @@ pub(super) async fn find_content<C: ConnectionTrait>(
     db: &C,
     course_id: i64,
 ) -> Result<Option<StoredContent>> {
-    let row = course_contents::Entity::find_by_id(course_id)
-        .one(db)
-        .await?;
+    let row = course_contents::Entity::find_by_id(course_id).one(db).await?;
     row.map(|row| {
         let content = serde_json::from_str(&row.doc);
         Ok(StoredContent {
@@ -72,10 +70,7 @@ async fn write<C: ConnectionTrait>(
             Column::DeletedAt,
         ])
         .to_owned();
-    course_contents::Entity::insert(row)
-        .on_conflict(replace)
-        .exec_without_returning(db)
-        .await?;
+    course_contents::Entity::insert(row).on_conflict(replace).exec_without_returning(db).await?;
     Ok(())
 }
 

@@ -51,16 +51,10 @@ impl TryFrom<Row> for Course {
             level: row.level.parse().map_err(Error::corrupt)?,
             price: price.ok_or_else(|| Error::corrupt("a price is out of range"))?,
             status: row.status.parse().map_err(Error::corrupt)?,
-            instructor: InstructorRef {
-                id: row.instructor_id,
-                full_name: row.instructor_name,
-            },
+            instructor: InstructorRef { id: row.instructor_id, full_name: row.instructor_name },
             max_students: row.max_students,
             enrolled_count: row.enrolled_count,
-            rating: Rating {
-                sum: row.rating_sum,
-                count: row.rating_count,
-            },
+            rating: Rating { sum: row.rating_sum, count: row.rating_count },
             published_at: row.published_at.map(Timestamp),
             created_at: Timestamp(row.created_at),
             updated_at: Timestamp(row.updated_at),
@@ -133,10 +127,8 @@ impl Store {
         };
         let status = CourseStatus::Published.as_str();
         let select = narrowed(live().filter(courses::Column::Status.eq(status)), filter);
-        let ordered = select
-            .clone()
-            .order_by(column, Order::Desc)
-            .order_by(courses::Column::Id, Order::Desc);
+        let ordered =
+            select.clone().order_by(column, Order::Desc).order_by(courses::Column::Id, Order::Desc);
         self.page(select, ordered, window).await
     }
 
@@ -157,11 +149,7 @@ impl Store {
         ordered: Select<courses::Entity>,
         window: Window,
     ) -> Result<(Vec<Course>, i64)> {
-        let total = select
-            .select_only()
-            .column(courses::Column::Id)
-            .count(&self.reader)
-            .await?;
+        let total = select.select_only().column(courses::Column::Id).count(&self.reader).await?;
         let page = rows(ordered)
             .offset(window.skip as u64)
             .limit(window.limit as u64)
@@ -188,9 +176,7 @@ fn narrowed(mut select: Select<courses::Entity>, filter: &CourseFilter) -> Selec
     if let Some(stars) = filter.min_rating {
         let hundredfold = Column::RatingSum.into_expr().mul(100);
         let wanted = Column::RatingCount.into_expr().mul(stars);
-        select = select
-            .filter(Column::RatingCount.gt(0))
-            .filter(hundredfold.gte(wanted));
+        select = select.filter(Column::RatingCount.gt(0)).filter(hundredfold.gte(wanted));
     }
     select
 }
@@ -280,10 +266,7 @@ impl Tx {
 
     /// Marks a course deleted; its slug is free again.
     pub async fn delete_course(&self, course: &Course, now: Timestamp) -> Result<bool> {
-        let changes = courses::ActiveModel {
-            deleted_at: Set(Some(now.0)),
-            ..Default::default()
-        };
+        let changes = courses::ActiveModel { deleted_at: Set(Some(now.0)), ..Default::default() };
         self.write_course(course, changes, now).await
     }
 
@@ -308,9 +291,7 @@ impl Tx {
     /// Gives or changes a person's stars and keeps the sums in step, without reading them first.
     pub async fn rate(&self, course_id: i64, user_id: i64, stars: i16) -> Result<()> {
         use course_ratings::Column;
-        let before = course_ratings::Entity::find_by_id((course_id, user_id))
-            .one(&self.0)
-            .await?;
+        let before = course_ratings::Entity::find_by_id((course_id, user_id)).one(&self.0).await?;
         let (new_votes, difference) = match before {
             Some(row) => (0, i64::from(stars) - i64::from(row.stars)),
             None => (1, i64::from(stars)),

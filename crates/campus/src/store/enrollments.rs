@@ -53,9 +53,7 @@ impl Store {
     }
 
     pub async fn enrollment(&self, id: i64) -> Result<Option<Enrollment>> {
-        let row = enrollments::Entity::find_by_id(id)
-            .one(&self.reader)
-            .await?;
+        let row = enrollments::Entity::find_by_id(id).one(&self.reader).await?;
         row.map(enrollment).transpose()
     }
 
@@ -85,13 +83,9 @@ impl Store {
             .await?;
         let mut done: HashMap<i64, Vec<i64>> = HashMap::new();
         for row in completions {
-            done.entry(row.enrollment_id)
-                .or_default()
-                .push(row.lesson_id);
+            done.entry(row.enrollment_id).or_default().push(row.lesson_id);
         }
-        let outlines = self
-            .outlines(enrollments.iter().map(|e| e.course_id).collect())
-            .await?;
+        let outlines = self.outlines(enrollments.iter().map(|e| e.course_id).collect()).await?;
         let empty = Outline::default();
         let detail = |enrollment: Enrollment| {
             let outline = outlines.get(&enrollment.course_id).unwrap_or(&empty);
@@ -104,10 +98,7 @@ impl Store {
     async fn outlines(&self, course_ids: Vec<i64>) -> Result<HashMap<i64, Outline>> {
         let rows: Vec<(i64, String)> = course_contents::Entity::find()
             .select_only()
-            .columns([
-                course_contents::Column::CourseId,
-                course_contents::Column::Outline,
-            ])
+            .columns([course_contents::Column::CourseId, course_contents::Column::Outline])
             .filter(course_contents::Column::CourseId.is_in(course_ids))
             .filter(course_contents::Column::DeletedAt.is_null())
             .into_tuple()

@@ -24,7 +24,7 @@ impl Error {
         Self(Kind::Open(reason.into()))
     }
 
-    pub(super) fn corrupt(reason: impl Into<String>) -> Self {
+    pub(crate) fn corrupt(reason: impl Into<String>) -> Self {
         Self(Kind::Corrupt(reason.into()))
     }
 

@@ -66,10 +66,8 @@ impl DatabaseLock {
 
 impl Holder {
     fn read(text: &str) -> Self {
-        let field = |name: &str| {
-            text.lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
-        };
+        let field =
+            |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         Self {
             pid: field("pid").and_then(|pid| pid.parse().ok()),
             url: field("url").map(str::to_owned),

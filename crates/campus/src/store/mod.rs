@@ -47,18 +47,12 @@ impl Store {
     pub async fn connect(url: &str) -> Result<Self> {
         let location = Location::parse(url)?;
         let (writer, reader) = connect::open(&location).await?;
-        Ok(Self {
-            writer,
-            reader,
-            location,
-        })
+        Ok(Self { writer, reader, location })
     }
 
     /// Brings the schema up to date and tells whether there was anything to do.
     pub async fn migrate(&self) -> Result<usize> {
-        let pending = migrations::Migrator::get_pending_migrations(&self.writer)
-            .await?
-            .len();
+        let pending = migrations::Migrator::get_pending_migrations(&self.writer).await?.len();
         if pending > 0 {
             migrations::Migrator::up(&self.writer, None).await?;
         }

@@ -33,9 +33,7 @@ impl Tx {
             expires_at: Set(expires_at.0),
             ..Default::default()
         };
-        refresh_tokens::Entity::insert(row)
-            .exec_without_returning(&self.0)
-            .await?;
+        refresh_tokens::Entity::insert(row).exec_without_returning(&self.0).await?;
         Ok(())
     }
 
@@ -69,12 +67,9 @@ impl Tx {
             self.revoke(Column::Family.eq(row.family), now).await?;
             return Ok(Rotation::Reused);
         }
-        self.insert_token(row.user_id, row.family, successor_hash, expires_at)
-            .await?;
+        self.insert_token(row.user_id, row.family, successor_hash, expires_at).await?;
         self.forget_expired(row.user_id, now).await?;
-        Ok(Rotation::Rotated {
-            user_id: row.user_id,
-        })
+        Ok(Rotation::Rotated { user_id: row.user_id })
     }
 
     /// Ends the session a token belongs to; an unknown token is no error.
@@ -92,8 +87,7 @@ impl Tx {
 
     /// Ends every session of a person.
     pub async fn revoke_sessions(&self, user_id: i64, now: Timestamp) -> Result<()> {
-        self.revoke(refresh_tokens::Column::UserId.eq(user_id), now)
-            .await
+        self.revoke(refresh_tokens::Column::UserId.eq(user_id), now).await
     }
 
     async fn revoke(&self, which: sea_orm::sea_query::SimpleExpr, now: Timestamp) -> Result<()> {

@@ -76,9 +76,7 @@ impl Store {
         let Some(row) = find(&self.reader, id).await? else {
             return Ok(None);
         };
-        let profile = instructor_profiles::Entity::find_by_id(id)
-            .one(&self.reader)
-            .await?;
+        let profile = instructor_profiles::Entity::find_by_id(id).one(&self.reader).await?;
         if profile.is_none() && row.role != Role::Instructor.as_str() {
             return Ok(None);
         }
@@ -101,10 +99,7 @@ impl Store {
 
 fn credentials(row: users::Model) -> Result<Credentials> {
     let password_hash = row.password_hash.clone();
-    Ok(Credentials {
-        user: user(row)?,
-        password_hash,
-    })
+    Ok(Credentials { user: user(row)?, password_hash })
 }
 
 async fn rows_naming<C: ConnectionTrait>(db: &C, user_id: i64) -> Result<(Vec<i64>, Vec<i64>)> {
@@ -210,9 +205,7 @@ impl Tx {
             ..Default::default()
         };
         blank.update(&self.0).await?;
-        instructor_profiles::Entity::delete_by_id(id)
-            .exec(&self.0)
-            .await?;
+        instructor_profiles::Entity::delete_by_id(id).exec(&self.0).await?;
         Ok(())
     }
 

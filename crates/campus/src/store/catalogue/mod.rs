@@ -60,22 +60,22 @@ impl Store {
     /// Applies a catalogue; `progress` hears how many of [`Catalogue::rows`] are done.
     ///
     /// # Errors
-    /// A row that refers to a person or course the catalogue does not have
-    /// ([`Error::is_import`]) or a database failure; in both cases nothing is kept.
+    /// As [`Store::import_all`].
     pub async fn import(
         &self,
         catalogue: &Catalogue,
         now: Timestamp,
         progress: &mut (dyn FnMut(usize) + Send),
     ) -> Result<Imported> {
-        let mut reports = self.import_all(&[catalogue], now, progress).await?;
-        Ok(reports.pop().unwrap_or_default())
+        let reports = self.import_all(&[catalogue], now, progress).await?;
+        Ok(reports.into_iter().next().unwrap_or_default())
     }
 
-    /// Applies the catalogues of several sources, all or none.
+    /// Applies several catalogues together, with one report for each.
     ///
     /// # Errors
-    /// As for [`Store::import`].
+    /// A row that refers to a person or course its catalogue does not have
+    /// ([`Error::is_import`]) or a database failure; in both cases nothing is kept.
     pub async fn import_all(
         &self,
         catalogues: &[&Catalogue],
@@ -85,10 +85,19 @@ impl Store {
         let tx = self.begin().await?;
         let mut reports = Vec::with_capacity(catalogues.len());
         let mut done = 0;
-        for &catalogue in catalogues {
-            let mut import =
-                Import { tx: &tx.0, catalogue, now, done, progress, report: Imported::default() };
-            import.run().await?;
+        for catalogue in catalogues {
+            let mut import = Import {
+                tx: &tx.0,
+                catalogue,
+                now,
+                done,
+                progress: &mut *progress,
+                report: Imported::default(),
+            };
+            let people = import.people().await?;
+            let courses = import.courses(&people).await?;
+            import.articles(&people).await?;
+            import.members(&people, &courses).await?;
             done = import.done;
             reports.push(import.report);
         }
@@ -98,13 +107,6 @@ impl Store {
 }
 
 impl Import<'_> {
-    async fn run(&mut self) -> Result<()> {
-        let people = self.people().await?;
-        let courses = self.courses(&people).await?;
-        self.articles(&people).await?;
-        self.members(&people, &courses).await
-    }
-
     fn step(&mut self) {
         self.done += 1;
         (self.progress)(self.done);

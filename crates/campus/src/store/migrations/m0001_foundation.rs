@@ -58,21 +58,12 @@ fn tables() -> Vec<TableCreateStatement> {
 }
 
 fn id() -> ColumnDef {
-    ColumnDef::new("id")
-        .big_integer()
-        .not_null()
-        .auto_increment()
-        .primary_key()
-        .take()
+    ColumnDef::new("id").big_integer().not_null().auto_increment().primary_key().take()
 }
 
 /// The key of a one-to-one table: the id of the row it belongs to.
 fn shared_id(name: &'static str) -> ColumnDef {
-    ColumnDef::new(name)
-        .big_integer()
-        .not_null()
-        .primary_key()
-        .take()
+    ColumnDef::new(name).big_integer().not_null().primary_key().take()
 }
 
 fn reference(
@@ -218,11 +209,7 @@ fn lesson_completions() -> TableCreateStatement {
         .col(big_integer("module_id"))
         .col(big_integer("completed_at"))
         .primary_key(Index::create().col("enrollment_id").col("lesson_id"))
-        .foreign_key(&mut reference(
-            "lesson_completions",
-            "enrollment_id",
-            "enrollments",
-        ))
+        .foreign_key(&mut reference("lesson_completions", "enrollment_id", "enrollments"))
         .take()
 }
 
@@ -244,11 +231,7 @@ fn articles() -> TableCreateStatement {
 }
 
 fn tags() -> TableCreateStatement {
-    Table::create()
-        .table("tags")
-        .col(id())
-        .col(text("name"))
-        .take()
+    Table::create().table("tags").col(id()).col(text("name")).take()
 }
 
 fn article_tags() -> TableCreateStatement {
@@ -293,50 +276,24 @@ fn indexes() -> Vec<IndexCreateStatement> {
         index("refresh_tokens_family", "refresh_tokens", &["family"]),
         index("refresh_tokens_user", "refresh_tokens", &["user_id"]),
         // A deleted course frees its slug.
-        unique("courses_slug", "courses", &["slug"])
-            .and_where(live())
-            .take(),
+        unique("courses_slug", "courses", &["slug"]).and_where(live()).take(),
         unique("courses_origin", "courses", &["source", "external_id"]),
         // Each order of the catalogue is read straight from an index, newest or best first.
-        index(
-            "courses_recent",
-            "courses",
-            &["status", "published_at", "id"],
-        ),
-        index(
-            "courses_popular",
-            "courses",
-            &["status", "enrolled_count", "id"],
-        ),
-        index(
-            "courses_top_rated",
-            "courses",
-            &["status", "rating_score", "id"],
-        ),
-        index(
-            "courses_category",
-            "courses",
-            &["status", "category_key", "published_at", "id"],
-        ),
+        index("courses_recent", "courses", &["status", "published_at", "id"]),
+        index("courses_popular", "courses", &["status", "enrolled_count", "id"]),
+        index("courses_top_rated", "courses", &["status", "rating_score", "id"]),
+        index("courses_category", "courses", &["status", "category_key", "published_at", "id"]),
         index("courses_instructor", "courses", &["instructor_id", "id"]),
         index("course_ratings_user", "course_ratings", &["user_id"]),
         // One live place per student and course, whatever two requests do at once.
-        unique(
-            "enrollments_live",
-            "enrollments",
-            &["student_id", "course_id"],
-        )
-        .and_where(Expr::col("status").ne("dropped"))
-        .take(),
+        unique("enrollments_live", "enrollments", &["student_id", "course_id"])
+            .and_where(Expr::col("status").ne("dropped"))
+            .take(),
         index("enrollments_student", "enrollments", &["student_id", "id"]),
         index("enrollments_course", "enrollments", &["course_id", "id"]),
         unique("articles_slug", "articles", &["slug"]),
         unique("articles_origin", "articles", &["source", "external_id"]),
-        index(
-            "articles_recent",
-            "articles",
-            &["published", "created_at", "id"],
-        ),
+        index("articles_recent", "articles", &["published", "created_at", "id"]),
         index("articles_author", "articles", &["author_id"]),
         unique("tags_name", "tags", &["name"]),
         index("article_tags_tag", "article_tags", &["tag_id"]),

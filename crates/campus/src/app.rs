@@ -1,0 +1,229 @@
+//! The application: everything that the server, the commands and the tests share.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use larder::{Cache, PolicyOverride};
+use tokio::sync::Mutex;
+
+use crate::clock::Clock;
+use crate::config::{CacheConfig, Config, Network, Secret, Toggle};
+use crate::learning::Learning;
+use crate::reads::{Caching, Reads};
+use crate::store::{self, Store};
+use crate::token::TokenKey;
+
+/// How long a health probe may take, and how long its result is believed.
+const PROBE_LIMIT: Duration = Duration::from_millis(200);
+const PROBE_LIFE: Duration = Duration::from_secs(1);
+
+pub struct App {
+    pub learning: Learning,
+    pub reads: Reads,
+    pub clock: Clock,
+    pub trusted_proxies: Vec<Network>,
+    pub tiers: String,
+    store: Arc<Store>,
+    started: Instant,
+    health: Mutex<Option<(Instant, Health)>>,
+}
+
+/// What the probes found.
+#[derive(Debug, Clone)]
+pub struct Health {
+    pub database: State,
+    pub redis: State,
+    pub redis_latency: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Up,
+    Down,
+    /// Not configured.
+    Off,
+}
+
+/// Why the application could not be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error("REDIS_URL: {0}")]
+    Cache(#[from] larder::ConfigError),
+    #[error("cannot keep the generated JWT secret in {path} (or set JWT_SECRET)")]
+    Secret { path: String, source: io::Error },
+}
+
+impl App {
+    /// Opens the database, brings its schema up to date and starts the cache.
+    /// Redis may be down: the cache connects in the background.
+    pub async fn build(config: &Config, clock: Clock) -> Result<Self, BuildError> {
+        let store = Store::connect(&config.database_url.0).await?;
+        store.migrate().await?;
+        Self::assemble(config, clock, store)
+    }
+
+    fn assemble(config: &Config, clock: Clock, store: Store) -> Result<Self, BuildError> {
+        let store = Arc::new(store);
+        let cache = build_cache(config)?;
+        let caching = match config.cache.enabled {
+            Toggle::On => Caching::On,
+            Toggle::Off => Caching::Off,
+        };
+        let reads = Reads::new(cache, Arc::clone(&store), caching);
+        let secret = jwt_secret(config, &store)?;
+        let tokens = TokenKey::new(secret.expose().as_bytes(), config.auth.access_lifetime);
+        let learning = Learning::new(
+            Arc::clone(&store),
+            reads.clone(),
+            clock.clone(),
+            tokens,
+            config.auth.refresh_lifetime,
+        );
+        Ok(Self {
+            learning,
+            reads,
+            clock,
+            trusted_proxies: config.trusted_proxies.clone(),
+            tiers: tiers(config),
+            store,
+            started: Instant::now(),
+            health: Mutex::new(None),
+        })
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// The state of what this process depends on, at most a second old. Callers
+    /// that come at the same time share one probe.
+    pub async fn health(&self) -> Health {
+        let mut last = self.health.lock().await;
+        if let Some((at, health)) = last.as_ref()
+            && at.elapsed() < PROBE_LIFE
+        {
+            return health.clone();
+        }
+        let health = self.probe().await;
+        *last = Some((Instant::now(), health.clone()));
+        health
+    }
+
+    async fn probe(&self) -> Health {
+        let database = tokio::time::timeout(PROBE_LIMIT, self.store.ping());
+        let redis = tokio::time::timeout(PROBE_LIMIT, self.reads.ping_redis());
+        let (database, redis) = tokio::join!(database, redis);
+        let redis_latency = match redis {
+            Ok(Some(Ok(ref latency))) => Some(*latency),
+            _ => None,
+        };
+        Health {
+            database: match database {
+                Ok(Ok(())) => State::Up,
+                Ok(Err(_)) | Err(_) => State::Down,
+            },
+            redis: match redis {
+                Ok(None) => State::Off,
+                Ok(Some(Ok(_))) => State::Up,
+                Ok(Some(Err(_))) | Err(_) => State::Down,
+            },
+            redis_latency,
+        }
+    }
+}
+
+fn build_cache(config: &Config) -> Result<Cache, larder::ConfigError> {
+    let cache = &config.cache;
+    let mut builder =
+        Cache::builder().l1_bytes(cache.l1_bytes).max_entry_bytes(cache.max_entry_bytes);
+    if let Some(redis) = &config.redis {
+        builder =
+            builder.redis(&redis.url)?.prefix(redis.prefix.as_str()).op_timeout(redis.op_timeout);
+    }
+    if cache.l1 == Toggle::Off {
+        builder = builder.without_l1();
+    }
+    if cache.enabled == Toggle::Off {
+        builder = builder.disabled();
+    }
+    for (namespace, change) in overrides(cache) {
+        builder = builder.policy_override(namespace, change);
+    }
+    builder.build()
+}
+
+/// `CACHE_L1_MAX_TTL` concerns every namespace, the lifetimes only those that were named.
+fn overrides(cache: &CacheConfig) -> Vec<(&'static str, PolicyOverride)> {
+    let change = |&(namespace, _, hard): &(&'static str, u64, u64)| {
+        let lifetime = cache.lifetimes.get(namespace);
+        let hard = lifetime.map_or(Duration::from_secs(hard), |l| l.hard);
+        let change = PolicyOverride {
+            soft: lifetime.map(|l| l.soft),
+            hard: lifetime.map(|l| l.hard),
+            l1: cache.l1_max_ttl.map(|most| most.min(hard / 2)),
+            enabled: None,
+        };
+        (change != PolicyOverride::default()).then_some((namespace, change))
+    };
+    crate::config::NAMESPACES.iter().filter_map(change).collect()
+}
+
+/// The active tiers, as the server prints them.
+fn tiers(config: &Config) -> String {
+    let cache = &config.cache;
+    let l1 = format!("L1 {} MB", cache.l1_bytes >> 20);
+    match (cache.enabled, cache.l1, &config.redis) {
+        (Toggle::Off, _, _) => "off (CACHE_ENABLED=false)".to_owned(),
+        (Toggle::On, Toggle::On, Some(redis)) => format!("{l1} + Redis {}", redis.shown()),
+        (Toggle::On, Toggle::Off, Some(redis)) => format!("Redis {} only", redis.shown()),
+        (Toggle::On, Toggle::On, None) => format!("{l1} only (in-process)"),
+        (Toggle::On, Toggle::Off, None) => "none (no Redis and CACHE_L1_ENABLED=false)".to_owned(),
+    }
+}
+
+/// The configured secret, or with SQLite one that is made at the first start and kept.
+fn jwt_secret(config: &Config, store: &Store) -> Result<Secret, BuildError> {
+    if let Some(secret) = &config.auth.jwt_secret {
+        return Ok(secret.clone());
+    }
+    let folder = store.file().and_then(|file| file.parent());
+    let path = folder.unwrap_or(Path::new("")).join("secret");
+    let failed = |source| BuildError::Secret { path: path.display().to_string(), source };
+    match fs::read_to_string(&path) {
+        Ok(kept) if kept.trim().len() >= 32 => Ok(Secret::new(kept.trim())),
+        Ok(_) => Err(failed(io::Error::other("it has fewer than 32 bytes"))),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let secret = new_secret();
+            keep_secret(&path, &secret).map_err(failed)?;
+            Ok(Secret::new(secret))
+        }
+        Err(e) => Err(failed(e)),
+    }
+}
+
+fn new_secret() -> String {
+    let mut bytes = [0u8; 48];
+    #[expect(clippy::expect_used, reason = "nothing can be done safely without randomness")]
+    getrandom::fill(&mut bytes).expect("the system has a random source");
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Readable by its owner only, from the first moment on.
+fn keep_secret(path: &Path, secret: &str) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)?.write_all(secret.as_bytes())
+}

@@ -1,0 +1,117 @@
+//! The command line: one file per command.
+
+mod config;
+mod health;
+mod migrate;
+mod openapi;
+mod output;
+pub mod seed;
+mod serve;
+mod user;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::clock::Clock;
+use crate::config::{Config, LogFormat, Settings};
+
+pub use output::Output;
+
+/// An e-learning backend whose reads go through a two-tier cache
+#[derive(Parser)]
+#[command(name = "campus", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the API and the catalogue page (the default)
+    Serve,
+    /// Bring the database schema up to date
+    Migrate,
+    /// Import a catalogue
+    Seed(seed::SeedArgs),
+    /// Manage accounts
+    User(user::UserArgs),
+    /// Ask a running server how it is
+    Health,
+    /// Check the configuration
+    Config(config::ConfigArgs),
+    /// Print the OpenAPI document
+    Openapi,
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Parses the arguments and runs the command.
+pub fn run() -> ExitCode {
+    let mut out = Output::new();
+    if let Err(error) = Config::load_dotenv() {
+        out.complain(&error);
+        return ExitCode::from(2);
+    }
+    // Values of variables are secrets as often as not: help never shows them.
+    let command = Cli::command().mut_args(|arg| arg.hide_env_values(true));
+    let parsed = command.try_get_matches().and_then(|m| Cli::from_arg_matches(&m));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(dispatch(cli, &mut out)),
+        Err(error) => Err(error.into()),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            out.complain(error.as_ref());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn dispatch(cli: Cli, out: &mut Output) -> Result<ExitCode, Failure> {
+    let command = cli.command.unwrap_or(Command::Serve);
+    if let Command::Openapi = command {
+        openapi::run(out)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let config = Config::from_process(&cli.settings)?;
+    let clock = Clock::System;
+    match command {
+        Command::Serve => {
+            start_logging(&config)?;
+            serve::run(&config, clock, out).await?;
+        }
+        Command::Migrate => migrate::run(&config, out).await?,
+        Command::Seed(args) => seed::run(&args, &config, clock, out).await?,
+        Command::User(args) => user::run(&args, &config, clock, out).await?,
+        Command::Health => return Ok(health::run(&config, out).await?),
+        Command::Config(args) => config::run(&args, &config, out)?,
+        Command::Openapi => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn start_logging(config: &Config) -> Result<(), Failure> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log_filter)
+        .map_err(|e| format!("LOG_FILTER: {e}"))?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Pretty => log.try_init()?,
+        LogFormat::Json => log.json().try_init()?,
+    }
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(())
+}

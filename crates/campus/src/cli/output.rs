@@ -1,0 +1,50 @@
+//! The one place that writes to the terminal.
+
+use std::error::Error;
+use std::io::{self, Write};
+
+/// Standard output for results, standard error for complaints.
+pub struct Output {
+    out: io::Stdout,
+}
+
+impl Output {
+    pub(super) fn new() -> Self {
+        Self { out: io::stdout() }
+    }
+
+    /// Writes one line of a result.
+    ///
+    /// # Errors
+    /// What writing to standard output gives, for example a closed pipe.
+    pub fn line(&mut self, text: &str) -> io::Result<()> {
+        writeln!(self.out, "{text}")?;
+        self.out.flush()
+    }
+
+    /// Tells why a command failed, with every cause once.
+    pub fn complain(&mut self, error: &(dyn Error + 'static)) {
+        let mut text = format!("campus: {error}");
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            let said = error.to_string();
+            if !text.contains(&said) {
+                text.push_str(": ");
+                text.push_str(&said);
+            }
+            cause = error.source();
+        }
+        // There is nobody left to tell when standard error is closed.
+        let _ = writeln!(io::stderr(), "{text}");
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}

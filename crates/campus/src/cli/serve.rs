@@ -1,0 +1,171 @@
+//! `campus serve`: everything from the lock to the last answer.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::ServiceExt;
+use axum::extract::Request;
+use axum::serve::ListenerExt;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Failure, Output};
+use crate::app::App;
+use crate::clock::Clock;
+use crate::config::{Config, Seed};
+use crate::http;
+use crate::import;
+use crate::store::Location;
+use crate::store::lock::{self, Claim, DatabaseLock};
+
+/// How long open requests may take to end after a signal.
+const DRAIN: Duration = Duration::from_secs(10);
+
+pub(super) async fn run(config: &Config, clock: Clock, out: &mut Output) -> Result<(), Failure> {
+    let mut lock = take_lock(config)?;
+    let listener = listen(config.addr).await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    if let Some(lock) = &mut lock {
+        lock.announce(&url)?;
+    }
+    let app = Arc::new(App::build(config, clock).await?);
+    let admin_password = first_start(config, &app).await?;
+    greet(config, &app, &url, admin_password.as_deref(), out)?;
+    serve(listener, Arc::clone(&app)).await?;
+    tracing::info!("stopped");
+    // Held until here: nobody else may open the file while requests were still running.
+    drop(lock);
+    Ok(())
+}
+
+/// One server per SQLite file, unless they share a Redis to tell each other through.
+fn take_lock(config: &Config) -> Result<Option<DatabaseLock>, Failure> {
+    let location = Location::parse(&config.database_url.0)?;
+    let Some(file) = location.file() else {
+        return Ok(None);
+    };
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder {
+        std::fs::create_dir_all(folder).map_err(|e| unwritable(folder, &e))?;
+    }
+    let claim = lock::claim(file).map_err(|e| unwritable(&lock::path(file), &e))?;
+    match claim {
+        Claim::Granted(lock) => Ok(Some(lock)),
+        Claim::HeldBy(holder) => {
+            let pid = holder.pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
+            let url = holder.url.as_deref().unwrap_or("an unknown address");
+            let file = file.display();
+            if config.redis.is_some() {
+                tracing::warn!("{file} is served by process {pid} at {url} too; they share Redis");
+                return Ok(None);
+            }
+            Err(format!(
+                "{file} is already served by process {pid} at {url}; two servers on one SQLite \
+                 file need a common REDIS_URL"
+            )
+            .into())
+        }
+    }
+}
+
+fn unwritable(path: &std::path::Path, error: &io::Error) -> Failure {
+    let path = path.display();
+    format!("cannot write {path}, which the database needs: {error} (see DATABASE_URL)").into()
+}
+
+async fn listen(addr: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(addr).await.map_err(|e| match e.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "{addr} is in use by another program; choose another one with --addr or CAMPUS_ADDR"
+        )
+        .into(),
+        _ => format!("cannot listen on {addr}: {e} (see CAMPUS_ADDR)").into(),
+    })
+}
+
+/// What an empty database gets: an admin and, unless told otherwise, the demo catalogue.
+/// Answers the admin's password if it was made up here.
+async fn first_start(config: &Config, app: &App) -> Result<Option<String>, Failure> {
+    let given = config.auth.admin_password.as_ref();
+    let password = given.map(|password| password.expose().to_owned());
+    let Some(password) = app.learning.create_first_admin(password).await? else {
+        return Ok(None);
+    };
+    if config.seed == Seed::Demo {
+        let imported = import::demo(app.store(), app.clock.now()).await?;
+        app.reads.imported(&imported).await;
+        tracing::info!(
+            courses = imported.courses.inserted,
+            lessons = imported.lessons,
+            enrollments = imported.enrollments.inserted,
+            "imported the demo catalogue"
+        );
+    }
+    Ok(given.is_none().then_some(password))
+}
+
+fn greet(
+    config: &Config,
+    app: &App,
+    url: &str,
+    admin_password: Option<&str>,
+    out: &mut Output,
+) -> io::Result<()> {
+    out.line(&format!("Campus    {url}"))?;
+    out.line(&format!("API docs  {url}/docs"))?;
+    out.line(&format!("Database  {}", app.store().location()))?;
+    out.line(&format!("Cache     {}", app.tiers))?;
+    if let Some(password) = admin_password {
+        out.line("")?;
+        out.line("First start. Log in as the admin (shown only this once):")?;
+        out.line("  e-mail    admin@campus.local")?;
+        out.line(&format!("  password  {password}"))?;
+    }
+    if !config.addr.ip().is_loopback() {
+        tracing::info!("listening on more than the loopback interface; put TLS in front");
+    }
+    Ok(())
+}
+
+async fn serve(listener: TcpListener, app: Arc<App>) -> Result<(), Failure> {
+    let (stop, mut stopped) = tokio::sync::watch::channel(());
+    // Small answers must not wait for more bytes to come.
+    let listener = listener.tap_io(|connection| {
+        let _ = connection.set_nodelay(true);
+    });
+    let service = ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(
+        http::service(app),
+    );
+    let server = axum::serve(listener, service).with_graceful_shutdown(async move {
+        wait_for_signal().await;
+        tracing::info!("stopping: open requests may end");
+        drop(stop);
+    });
+    let overdue = async move {
+        // Ends with an error when the sender above is dropped.
+        let _ = stopped.changed().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        ended = server.into_future() => Ok(ended?),
+        () = overdue => {
+            tracing::warn!("some requests did not end in time");
+            Ok(())
+        }
+    }
+}
+
+async fn wait_for_signal() {
+    let (Ok(mut term), Ok(mut int)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::warn!("signals cannot be heard; only a kill ends this process");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}

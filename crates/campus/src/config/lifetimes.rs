@@ -1,0 +1,139 @@
+//! How long the entries of each namespace live, when the operator says so.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The namespaces of the cache registry: stats label, soft and hard TTL in seconds.
+pub const NAMESPACES: &[(&str, u64, u64)] = &[
+    ("courses_list", 120, 300),
+    ("search", 60, 120),
+    ("courses", 300, 600),
+    ("content", 300, 900),
+    ("enrolled", 1800, 1800),
+    ("enroll_count", 60, 300),
+    ("users", 600, 900),
+    ("instructors", 1800, 1800),
+    ("progress", 600, 600),
+    ("dashboard", 300, 300),
+    ("session", 1800, 1800),
+    ("analytics", 60, 600),
+    ("system", 30, 30),
+    ("articles_list", 60, 60),
+    ("articles", 300, 300),
+    ("tags", 300, 300),
+];
+
+/// Variables of the seed documents that name one namespace.
+const ALIASES: &[(&str, &str)] =
+    &[("CACHE_TTL_ARTICLES_DETAIL", "articles"), ("REDIS_COURSE_TTL", "courses")];
+
+/// Variables for every namespace that has none of its own; the first that is set wins.
+const DEFAULTS: &[&str] = &["CACHE_DEFAULT_TTL", "REDIS_DEFAULT_TTL"];
+
+/// Both lives of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetime {
+    pub soft: Duration,
+    pub hard: Duration,
+}
+
+/// The variables that exist once per namespace.
+pub(super) fn variables() -> impl Iterator<Item = String> {
+    NAMESPACES.iter().flat_map(|(namespace, ..)| {
+        let namespace = namespace.to_uppercase();
+        [format!("CACHE_TTL_{namespace}"), format!("CACHE_HARD_TTL_{namespace}")]
+    })
+}
+
+/// What the variables change. An explicit TTL sets soft and hard alike, unless the
+/// hard one is given too.
+pub(super) fn read(
+    value: impl Fn(&str) -> Option<String>,
+    problems: &mut Vec<String>,
+) -> BTreeMap<&'static str, Lifetime> {
+    let mut changed = BTreeMap::new();
+    for &(namespace, soft, _) in NAMESPACES {
+        let own = namespace.to_uppercase();
+        let mut names = vec![format!("CACHE_TTL_{own}")];
+        let alias = ALIASES.iter().filter(|(_, of)| *of == namespace);
+        names.extend(alias.map(|(alias, _)| (*alias).to_owned()));
+        names.extend(DEFAULTS.iter().map(|name| (*name).to_owned()));
+        let explicit = names.iter().find_map(|name| seconds(name, &value, problems));
+        let explicit_hard = seconds(&format!("CACHE_HARD_TTL_{own}"), &value, problems);
+        let lifetime = match (explicit, explicit_hard) {
+            (None, None) => continue,
+            (Some(ttl), None) => (ttl, ttl),
+            (Some(ttl), Some(hard)) => (ttl.min(hard), hard),
+            (None, Some(hard)) => (soft.min(hard), hard),
+        };
+        changed.insert(
+            namespace,
+            Lifetime {
+                soft: Duration::from_secs(lifetime.0),
+                hard: Duration::from_secs(lifetime.1),
+            },
+        );
+    }
+    problems.dedup();
+    changed
+}
+
+fn seconds(
+    name: &str,
+    value: &impl Fn(&str) -> Option<String>,
+    problems: &mut Vec<String>,
+) -> Option<u64> {
+    let text = value(name)?;
+    match text.trim().parse() {
+        Ok(seconds) if (1..=86_400 * 30).contains(&seconds) => Some(seconds),
+        _ => {
+            let problem = format!("{name}: '{text}' is not a number of seconds (1 to 2592000)");
+            if !problems.contains(&problem) {
+                problems.push(problem);
+            }
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::time::Duration;
+
+    use super::{Lifetime, read};
+
+    fn lifetimes(vars: &[(&str, &str)]) -> HashMap<&'static str, Lifetime> {
+        let vars: HashMap<&str, &str> = vars.iter().copied().collect();
+        let mut problems = Vec::new();
+        let lookup = |name: &str| vars.get(name).map(|v| (*v).to_owned());
+        let lifetimes = read(lookup, &mut problems);
+        assert!(problems.is_empty(), "{problems:?}");
+        lifetimes.into_iter().collect()
+    }
+
+    fn alike(seconds: u64) -> Lifetime {
+        let ttl = Duration::from_secs(seconds);
+        Lifetime { soft: ttl, hard: ttl }
+    }
+
+    #[test]
+    fn the_most_specific_variable_wins() {
+        let found = lifetimes(&[
+            ("REDIS_DEFAULT_TTL", "3600"),
+            ("CACHE_DEFAULT_TTL", "200"),
+            ("REDIS_COURSE_TTL", "1000"),
+            ("CACHE_TTL_USERS", "5"),
+        ]);
+        assert_eq!(found["tags"], alike(200));
+        assert_eq!(found["courses"], alike(1000));
+        assert_eq!(found["users"], alike(5));
+    }
+
+    #[test]
+    fn a_hard_ttl_alone_keeps_the_soft_one_below_it() {
+        let found = lifetimes(&[("CACHE_HARD_TTL_COURSES", "100")]);
+        assert_eq!(found["courses"], alike(100));
+        assert_eq!(found.len(), 1);
+    }
+}

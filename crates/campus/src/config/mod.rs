@@ -1,0 +1,196 @@
+//! Configuration: flags, environment and `.env`, read here and nowhere else.
+//!
+//! A flag beats the environment, the environment beats `.env`. Every value is
+//! checked before anything starts, and an error names the variable it is about.
+
+mod lifetimes;
+mod names;
+mod resolve;
+mod secret;
+mod settings;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+pub use lifetimes::{Lifetime, NAMESPACES};
+pub use secret::Secret;
+pub use settings::Settings;
+
+/// A configuration that was checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub addr: SocketAddr,
+    pub database_url: DatabaseUrl,
+    pub redis: Option<RedisConfig>,
+    pub cache: CacheConfig,
+    pub auth: AuthConfig,
+    pub seed: Seed,
+    pub log_format: LogFormat,
+    pub log_filter: String,
+    pub cors_origins: Vec<String>,
+    pub trusted_proxies: Vec<Network>,
+    /// Things to tell the operator once the log is there.
+    pub warnings: Vec<String>,
+}
+
+/// A database URL, which may hold a password.
+#[derive(Clone)]
+pub struct DatabaseUrl(pub String);
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&without_password(&self.0))
+    }
+}
+
+#[derive(Clone)]
+pub struct RedisConfig {
+    pub url: String,
+    pub prefix: String,
+    pub op_timeout: Duration,
+    pub connect_timeout: Duration,
+    pub max_connections: u32,
+}
+
+impl RedisConfig {
+    /// The URL as it may be shown.
+    pub fn shown(&self) -> String {
+        without_password(&self.url)
+    }
+}
+
+impl fmt::Debug for RedisConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisConfig")
+            .field("url", &self.shown())
+            .field("prefix", &self.prefix)
+            .field("op_timeout", &self.op_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct CacheConfig {
+    pub enabled: Toggle,
+    pub l1: Toggle,
+    pub l1_bytes: u64,
+    pub max_entry_bytes: usize,
+    pub l1_max_ttl: Option<Duration>,
+    /// What the operator changed, by namespace.
+    pub lifetimes: BTreeMap<&'static str, Lifetime>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Toggle {
+    On,
+    Off,
+}
+
+#[derive(Debug, Clone)]
+pub struct AuthConfig {
+    /// Absent: generated beside the SQLite file at the first start.
+    pub jwt_secret: Option<Secret>,
+    pub access_lifetime: Duration,
+    pub refresh_lifetime: Duration,
+    pub admin_password: Option<Secret>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seed {
+    Demo,
+    None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Pretty,
+    Json,
+}
+
+/// A range of addresses whose `X-Forwarded-For` is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u32,
+}
+
+impl Network {
+    /// Reads `10.0.0.0/8`, `fd00::/8` or a single address.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix.parse().ok()?)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.trim().parse().ok()?;
+        let whole = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.unwrap_or(whole);
+        (prefix <= whole).then_some(Self { address, prefix })
+    }
+
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address) {
+            (IpAddr::V4(net), IpAddr::V4(ip)) => {
+                let shift = 32 - self.prefix;
+                (u64::from(net.to_bits()) >> shift) == (u64::from(ip.to_bits()) >> shift)
+            }
+            (IpAddr::V6(net), IpAddr::V6(ip)) => {
+                let shift = 128 - self.prefix;
+                shift == 128 || (net.to_bits() >> shift) == (ip.to_bits() >> shift)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What is wrong with the configuration: every problem at once.
+#[derive(Debug)]
+pub struct ConfigError(Vec<String>);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the configuration is not valid")?;
+        for problem in &self.0 {
+            write!(f, "\n  {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// A URL with its password and its query left out.
+fn without_password(url: &str) -> String {
+    let url = url.split('?').next().unwrap_or(url);
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    match rest.rsplit_once('@') {
+        Some((login, host)) => {
+            let user = login.split(':').next().unwrap_or("");
+            format!("{scheme}://{user}:***@{host}")
+        }
+        None => format!("{scheme}://{rest}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Network, without_password};
+
+    #[test]
+    fn a_shown_url_has_no_password() {
+        let shown = without_password("redis://:s3cret@localhost:6379/1");
+        assert_eq!(shown, "redis://:***@localhost:6379/1");
+    }
+
+    #[test]
+    fn a_network_contains_its_addresses_only() {
+        let network = Network::parse("10.1.0.0/16").unwrap();
+        assert!(network.contains("10.1.200.3".parse().unwrap()));
+        assert!(!network.contains("10.2.0.1".parse().unwrap()));
+        assert!(Network::parse("::/0").unwrap().contains("::1".parse().unwrap()));
+        assert!(Network::parse("10.0.0.0/33").is_none());
+    }
+}

@@ -1,0 +1,451 @@
+//! From texts to a checked [`Config`].
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::{
+    AuthConfig, CacheConfig, Config, ConfigError, DatabaseUrl, LogFormat, Network, RedisConfig,
+    Secret, Seed, Settings, Toggle, lifetimes, names,
+};
+
+/// Secrets that stand in tutorials and seed documents.
+const KNOWN_SECRETS: &[&str] = &[
+    "your-secret-key",
+    "your-super-secret-key-change-in-production",
+    "your-super-secret-jwt-key-change-in-production",
+    "change-me-in-production",
+    "changeme",
+    "smartcourse_secret",
+    "secret",
+];
+
+/// Variables that are accepted before what they configure is there.
+const WITHOUT_EFFECT_YET: &[(&str, fn(&Settings) -> &Option<String>)] = &[
+    ("CACHE_STRICT_WRITES", |s| &s.cache_strict_writes),
+    ("CACHE_COMPRESS_ABOVE_KB", |s| &s.cache_compress_above_kb),
+    ("CACHE_DEGRADED_L1_TTL", |s| &s.cache_degraded_l1_ttl),
+    ("WARM_INTERVAL_SECS", |s| &s.warm_interval_secs),
+    ("WARM_TOP", |s| &s.warm_top),
+    ("WARM_PAGE_SIZE", |s| &s.warm_page_size),
+    ("METRICS_ADDR", |s| &s.metrics_addr),
+    ("METRICS_TOKEN", |s| &s.metrics_token),
+    ("CORS_ORIGINS", |s| &s.cors_origins),
+];
+
+impl Config {
+    /// Puts `.env` under the environment. Call it before any thread is started.
+    ///
+    /// # Errors
+    /// A `.env` that exists and cannot be read; a missing one is fine.
+    pub fn load_dotenv() -> Result<(), ConfigError> {
+        match dotenvy::from_path(Path::new(".env")) {
+            Ok(()) => Ok(()),
+            Err(e) if e.not_found() => Ok(()),
+            Err(dotenvy::Error::LineParse(_, at)) => {
+                Err(ConfigError(vec![format!(".env: there is a mistake near character {at}")]))
+            }
+            Err(e) => Err(ConfigError(vec![format!(".env: {e}")])),
+        }
+    }
+
+    /// Checks the settings and the variables of this process.
+    ///
+    /// # Errors
+    /// Every problem there is, each with the name of its variable.
+    pub fn from_process(settings: &Settings) -> Result<Self, ConfigError> {
+        let vars: BTreeMap<String, String> = std::env::vars_os()
+            .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+            .collect();
+        Self::resolve(settings, &vars)
+    }
+
+    /// Checks settings against a set of variables.
+    ///
+    /// # Errors
+    /// Every problem there is, each with the name of its variable.
+    pub fn resolve(
+        settings: &Settings,
+        vars: &BTreeMap<String, String>,
+    ) -> Result<Self, ConfigError> {
+        let mut check = Check { settings, vars, problems: Vec::new(), warnings: Vec::new() };
+        let config = check.config();
+        if check.problems.is_empty() { Ok(config) } else { Err(ConfigError(check.problems)) }
+    }
+}
+
+struct Check<'a> {
+    settings: &'a Settings,
+    vars: &'a BTreeMap<String, String>,
+    problems: Vec<String>,
+    warnings: Vec<String>,
+}
+
+/// An empty variable is an unset one.
+fn set(value: &Option<String>) -> Option<&str> {
+    value.as_deref().map(str::trim).filter(|v| !v.is_empty())
+}
+
+impl Check<'_> {
+    fn config(&mut self) -> Config {
+        let present = self.vars.keys().map(String::as_str);
+        names::check_unknown(present, &mut self.problems, &mut self.warnings);
+        for (name, field) in WITHOUT_EFFECT_YET {
+            if set(field(self.settings)).is_some() {
+                self.warnings.push(format!("{name} has no effect yet"));
+            }
+        }
+        self.content_store();
+        let s = self.settings;
+        let addr = self.addr();
+        let database_url = self.database_url();
+        let config = Config {
+            addr,
+            redis: self.redis(),
+            cache: self.cache(),
+            auth: self.auth(&database_url),
+            database_url: DatabaseUrl(database_url),
+            seed: self.choice(
+                "CAMPUS_SEED",
+                &s.seed,
+                &[("demo", Seed::Demo), ("none", Seed::None)],
+            ),
+            log_format: self.choice(
+                "LOG_FORMAT",
+                &s.log_format,
+                &[("pretty", LogFormat::Pretty), ("json", LogFormat::Json)],
+            ),
+            log_filter: set(&s.log_filter).unwrap_or("info").to_owned(),
+            cors_origins: list(&s.cors_origins).map(str::to_owned).collect(),
+            trusted_proxies: self.networks(),
+            warnings: Vec::new(),
+        };
+        Config { warnings: std::mem::take(&mut self.warnings), ..config }
+    }
+
+    fn addr(&mut self) -> SocketAddr {
+        let default = SocketAddr::from(([127, 0, 0, 1], 8000));
+        let Some(text) = set(&self.settings.addr) else {
+            return default;
+        };
+        text.parse().unwrap_or_else(|_| {
+            self.problems
+                .push(format!("CAMPUS_ADDR: '{text}' is not an address such as {default}"));
+            default
+        })
+    }
+
+    fn content_store(&mut self) {
+        match set(&self.settings.content_store) {
+            None | Some("sql") => {}
+            Some("mongo") => self
+                .problems
+                .push("CONTENT_STORE: this build has no MongoDB support, only sql".to_owned()),
+            Some(other) => {
+                self.problems.push(format!("CONTENT_STORE: '{other}' is not one of: sql, mongo"))
+            }
+        }
+    }
+
+    fn database_url(&mut self) -> String {
+        let s = self.settings;
+        if let Some(url) = set(&s.database_url) {
+            if let Err(problem) = crate::store::Location::parse(url) {
+                self.problems.push(problem.to_string());
+            }
+            return url.to_owned();
+        }
+        let Some(user) = set(&s.postgres_user) else {
+            return "sqlite://data/campus.db".to_owned();
+        };
+        let password = set(&s.postgres_password).map(percent_encoded);
+        let login = password.map_or_else(
+            || percent_encoded(user),
+            |password| format!("{}:{password}", percent_encoded(user)),
+        );
+        let host = set(&s.postgres_host).unwrap_or("localhost");
+        let port = set(&s.postgres_port).unwrap_or("5432");
+        let name = set(&s.postgres_db).unwrap_or(user);
+        format!("postgres://{login}@{host}:{port}/{name}")
+    }
+
+    fn redis(&mut self) -> Option<RedisConfig> {
+        let s = self.settings;
+        let url = set(&s.redis_url)?;
+        if !url.starts_with("redis://") && !url.starts_with("rediss://") {
+            self.problems.push("REDIS_URL must start with redis:// or rediss://".to_owned());
+        }
+        let url = with_password(url, set(&s.redis_password));
+        let seconds = self.value(
+            "REDIS_SOCKET_TIMEOUT",
+            &s.redis_socket_timeout,
+            "0.1",
+            "a number of seconds",
+        );
+        let millis = self.value(
+            "REDIS_OP_TIMEOUT_MS",
+            &s.redis_op_timeout_ms,
+            "100",
+            "a number of milliseconds",
+        );
+        let op_timeout =
+            if set(&s.redis_op_timeout_ms).is_some() || set(&s.redis_socket_timeout).is_none() {
+                Duration::from_millis(millis)
+            } else {
+                Duration::try_from_secs_f64(seconds).unwrap_or_default()
+            };
+        if op_timeout.is_zero() || op_timeout > Duration::from_secs(60) {
+            self.problems.push("REDIS_OP_TIMEOUT_MS must be between 1 and 60000".to_owned());
+        }
+        let connect: u64 = self.value(
+            "REDIS_SOCKET_CONNECT_TIMEOUT",
+            &s.redis_socket_connect_timeout,
+            "2",
+            "a number of seconds",
+        );
+        Some(RedisConfig {
+            url,
+            prefix: set(&s.redis_key_prefix).unwrap_or("skillup:").to_owned(),
+            op_timeout,
+            connect_timeout: Duration::from_secs(connect),
+            max_connections: self.value(
+                "REDIS_MAX_CONNECTIONS",
+                &s.redis_max_connections,
+                "10",
+                "a number of connections",
+            ),
+        })
+    }
+
+    fn cache(&mut self) -> CacheConfig {
+        let s = self.settings;
+        let megabytes: u64 = self.value(
+            "CACHE_MAX_MEMORY_MB",
+            &s.cache_max_memory_mb,
+            "256",
+            "a whole number of megabytes",
+        );
+        if !(1..=1_048_576).contains(&megabytes) {
+            self.problems.push("CACHE_MAX_MEMORY_MB must be between 1 and 1048576".to_owned());
+        }
+        let kilobytes: usize = self.value(
+            "CACHE_MAX_ENTRY_KB",
+            &s.cache_max_entry_kb,
+            "1024",
+            "a whole number of kilobytes",
+        );
+        let l1_max: u64 =
+            self.value("CACHE_L1_MAX_TTL", &s.cache_l1_max_ttl, "0", "a number of seconds");
+        // Flags and variables share their fields; only the per-namespace names have no flag.
+        let lookup = |name: &str| {
+            let flag = match name {
+                "CACHE_DEFAULT_TTL" => &s.cache_default_ttl,
+                "REDIS_DEFAULT_TTL" => &s.redis_default_ttl,
+                "REDIS_COURSE_TTL" => &s.redis_course_ttl,
+                "CACHE_TTL_ARTICLES_DETAIL" => &s.cache_ttl_articles_detail,
+                _ => return self.vars.get(name).filter(|v| !v.trim().is_empty()).cloned(),
+            };
+            set(flag).map(str::to_owned)
+        };
+        let lifetimes = lifetimes::read(lookup, &mut self.problems);
+        CacheConfig {
+            enabled: self.toggle("CACHE_ENABLED", &s.cache_enabled),
+            l1: self.toggle("CACHE_L1_ENABLED", &s.cache_l1_enabled),
+            l1_bytes: megabytes << 20,
+            max_entry_bytes: kilobytes.saturating_mul(1024),
+            l1_max_ttl: (l1_max > 0).then(|| Duration::from_secs(l1_max)),
+            lifetimes,
+        }
+    }
+
+    fn auth(&mut self, database_url: &str) -> AuthConfig {
+        let s = self.settings;
+        let jwt_secret = set(&s.jwt_secret);
+        match jwt_secret {
+            Some(secret) if KNOWN_SECRETS.contains(&secret) => self
+                .problems
+                .push("JWT_SECRET is a well-known example; choose one of your own".to_owned()),
+            Some(secret) if secret.len() < 32 => self
+                .problems
+                .push(format!("JWT_SECRET has {} bytes; at least 32 are needed", secret.len())),
+            None if database_url.starts_with("postgres") => self.problems.push(
+                "JWT_SECRET must be set with PostgreSQL: all servers need the same one".to_owned(),
+            ),
+            _ => {}
+        }
+        let minutes: u64 = self.value(
+            "ACCESS_TOKEN_EXPIRE_MINUTES",
+            &s.access_token_expire_minutes,
+            "15",
+            "a number of minutes",
+        );
+        if !(1..=15).contains(&minutes) {
+            self.problems.push("ACCESS_TOKEN_EXPIRE_MINUTES must be between 1 and 15: a role that was taken away holds that long".to_owned());
+        }
+        let days: u64 = self.value(
+            "REFRESH_TOKEN_EXPIRE_DAYS",
+            &s.refresh_token_expire_days,
+            "7",
+            "a number of days",
+        );
+        if !(1..=365).contains(&days) {
+            self.problems.push("REFRESH_TOKEN_EXPIRE_DAYS must be between 1 and 365".to_owned());
+        }
+        let admin_password = set(&s.admin_password);
+        if admin_password.is_some_and(|p| !(8..=128).contains(&p.chars().count())) {
+            self.problems.push("CAMPUS_ADMIN_PASSWORD must have 8 to 128 characters".to_owned());
+        }
+        AuthConfig {
+            jwt_secret: jwt_secret.map(Secret::new),
+            access_lifetime: Duration::from_secs(minutes * 60),
+            refresh_lifetime: Duration::from_secs(days.min(365) * 86_400),
+            admin_password: admin_password.map(Secret::new),
+        }
+    }
+
+    fn networks(&mut self) -> Vec<Network> {
+        let mut networks = Vec::new();
+        for text in list(&self.settings.trusted_proxies) {
+            match Network::parse(text) {
+                Some(network) => networks.push(network),
+                None => self
+                    .problems
+                    .push(format!("TRUSTED_PROXIES: '{text}' is not an address or a network")),
+            }
+        }
+        networks
+    }
+
+    fn value<T>(&mut self, name: &str, value: &Option<String>, default: &str, expected: &str) -> T
+    where
+        T: FromStr<Err: Display> + Default,
+    {
+        let text = set(value).unwrap_or(default);
+        text.parse().unwrap_or_else(|_| {
+            self.problems.push(format!("{name}: '{text}' is not {expected}"));
+            T::default()
+        })
+    }
+
+    fn choice<T: Copy>(&mut self, name: &str, value: &Option<String>, choices: &[(&str, T)]) -> T {
+        let text = set(value).unwrap_or(choices[0].0);
+        let found = choices.iter().find(|(word, _)| *word == text);
+        found.map_or_else(
+            || {
+                let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+                self.problems.push(format!("{name}: '{text}' is not one of: {}", words.join(", ")));
+                choices[0].1
+            },
+            |(_, value)| *value,
+        )
+    }
+
+    fn toggle(&mut self, name: &str, value: &Option<String>) -> Toggle {
+        let folded = set(value).map(str::to_lowercase);
+        let words = [
+            ("true", Toggle::On),
+            ("on", Toggle::On),
+            ("1", Toggle::On),
+            ("yes", Toggle::On),
+            ("false", Toggle::Off),
+            ("off", Toggle::Off),
+            ("0", Toggle::Off),
+            ("no", Toggle::Off),
+        ];
+        self.choice(name, &folded, &words)
+    }
+}
+
+fn list(value: &Option<String>) -> impl Iterator<Item = &str> {
+    let items = value.as_deref().unwrap_or("").split(',');
+    items.map(str::trim).filter(|item| !item.is_empty())
+}
+
+/// A password in the URL wins over the separate one.
+fn with_password(url: &str, password: Option<&str>) -> String {
+    let Some((password, (scheme, rest))) = password.zip(url.split_once("://")) else {
+        return url.to_owned();
+    };
+    match rest.rsplit_once('@') {
+        Some((login, _)) if login.contains(':') => url.to_owned(),
+        Some((user, host)) => format!("{scheme}://{user}:{}@{host}", percent_encoded(password)),
+        None => format!("{scheme}://:{}@{rest}", percent_encoded(password)),
+    }
+}
+
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::{Config, Settings, with_password};
+
+    fn problems(settings: &Settings) -> String {
+        Config::resolve(settings, &BTreeMap::new())
+            .err()
+            .map_or_else(String::new, |e| e.to_string())
+    }
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert_eq!(problems(&Settings::default()), "");
+    }
+
+    #[test]
+    fn a_bad_value_is_refused_by_the_name_of_its_variable() {
+        let settings = Settings {
+            cache_max_memory_mb: Some("lots".to_owned()),
+            jwt_secret: Some("too short".to_owned()),
+            log_format: Some("xml".to_owned()),
+            ..Settings::default()
+        };
+        let problems = problems(&settings);
+        for name in ["CACHE_MAX_MEMORY_MB", "JWT_SECRET", "LOG_FORMAT"] {
+            assert!(problems.contains(name), "{name} in {problems}");
+        }
+    }
+
+    #[test]
+    fn postgresql_needs_a_secret_of_its_own() {
+        let settings = Settings {
+            database_url: Some("postgres://localhost/campus".to_owned()),
+            ..Settings::default()
+        };
+        assert!(problems(&settings).contains("JWT_SECRET"));
+    }
+
+    #[test]
+    fn a_shown_configuration_has_no_secrets() {
+        let settings = Settings {
+            jwt_secret: Some("0123456789abcdef0123456789abcdef".to_owned()),
+            redis_url: Some("redis://localhost".to_owned()),
+            redis_password: Some("hunter2hunter2".to_owned()),
+            admin_password: Some("hunter3hunter3".to_owned()),
+            ..Settings::default()
+        };
+        let config = Config::resolve(&settings, &BTreeMap::new()).unwrap();
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("0123456789abcdef") && !shown.contains("hunter"));
+    }
+
+    #[test]
+    fn the_password_in_the_url_wins() {
+        let own = with_password("redis://:a@h:1/0", Some("b"));
+        assert_eq!(own, "redis://:a@h:1/0");
+        assert_eq!(with_password("redis://h:1/0", Some("p/w")), "redis://:p%2Fw@h:1/0");
+    }
+}

@@ -1,0 +1,137 @@
+//! Who is asking, and from where.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+
+use super::error::Problem;
+use super::extract::Conditions;
+use crate::app::App;
+use crate::config::Network;
+use crate::model::Principal;
+use crate::reads::Via;
+use crate::token::Rejected;
+
+/// Somebody signed in, or nobody. A token that is present must be valid.
+#[derive(Clone, Copy)]
+pub(super) struct Viewer(pub(super) Option<Principal>);
+
+impl Viewer {
+    /// `Cache-Control: no-cache` is for admins: from anybody else it would be a way to load the database.
+    pub(super) fn via(self, conditions: &Conditions) -> Via {
+        match self.0 {
+            Some(principal) if conditions.no_cache && principal.is_admin() => Via::Database,
+            _ => Via::Cache,
+        }
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Viewer {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let Some(value) = parts.headers.get(header::AUTHORIZATION) else {
+            return Ok(Self(None));
+        };
+        let value = value.to_str().unwrap_or("");
+        let token = match value.split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+            _ => return Err(unauthorized("Use Authorization: Bearer <token>")),
+        };
+        match app.learning.identify(token) {
+            Ok(principal) => Ok(Self(Some(principal))),
+            Err(Rejected::Expired) => Err(unauthorized("The token has expired")),
+            Err(Rejected::Invalid) => Err(unauthorized("The token is not valid")),
+        }
+    }
+}
+
+/// Somebody signed in.
+#[derive(Clone, Copy)]
+pub(super) struct SignedIn(pub(super) Principal);
+
+impl FromRequestParts<Arc<App>> for SignedIn {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let Viewer(principal) = Viewer::from_request_parts(parts, app).await?;
+        principal.map(Self).ok_or_else(|| unauthorized("Sign in first"))
+    }
+}
+
+/// An admin, as far as the token says.
+#[derive(Clone, Copy)]
+pub(super) struct Admin;
+
+impl FromRequestParts<Arc<App>> for Admin {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let SignedIn(principal) = SignedIn::from_request_parts(parts, app).await?;
+        if principal.is_admin() {
+            Ok(Self)
+        } else {
+            Err(Problem::new(StatusCode::FORBIDDEN, "Only an admin may do this"))
+        }
+    }
+}
+
+pub(super) fn unauthorized(detail: &str) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, detail)
+}
+
+/// The client's address: the peer's, or behind a trusted proxy the one it reports.
+pub(super) struct ClientAddress(pub(super) IpAddr);
+
+impl FromRequestParts<Arc<App>> for ClientAddress {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        app: &Arc<App>,
+    ) -> Result<Self, Self::Rejection> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip());
+        Ok(Self(client(peer, &parts.headers, &app.trusted_proxies)))
+    }
+}
+
+/// Walks `X-Forwarded-For` from the right: the first address that is no trusted
+/// proxy is the client's; what stands left of it is only the client's word.
+fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+    if !is_trusted(peer) {
+        return peer;
+    }
+    let forwarded = headers.get_all("x-forwarded-for");
+    let hops: Vec<IpAddr> = forwarded
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|hop| hop.trim().parse().ok())
+        .collect();
+    let outside = hops.iter().rev().find(|hop| !is_trusted(**hop));
+    outside.or(hops.first()).copied().unwrap_or(peer)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderMap, HeaderValue};
+
+    use super::client;
+    use crate::config::Network;
+
+    #[test]
+    fn only_a_trusted_proxy_is_believed_about_the_client() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-forwarded-for", HeaderValue::from_static("6.6.6.6, 1.2.3.4, 10.0.0.2"));
+        let trusted = [Network::parse("10.0.0.0/8").unwrap()];
+        let proxy = "10.0.0.1".parse().unwrap();
+        let stranger = "9.9.9.9".parse().unwrap();
+        assert_eq!(client(proxy, &headers, &trusted).to_string(), "1.2.3.4");
+        assert_eq!(client(stranger, &headers, &trusted), stranger);
+    }
+}

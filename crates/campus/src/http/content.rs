@@ -1,0 +1,178 @@
+//! Course content and seats.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::answer::{Audience, Rendered, written};
+use super::auth::{SignedIn, Viewer};
+use super::error::{Problem, ReadProblems, WriteProblems};
+use super::extract::{CONTENT_LIMIT, Conditions, Json, Path};
+use crate::app::App;
+use crate::model::{ContentDraft, LessonDraft, ModuleDraft, Refusal};
+use crate::wire;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(get_content, replace_content, delete_content))
+        .routes(routes!(get_lesson))
+        .routes(routes!(add_module))
+        .routes(routes!(delete_module))
+        .routes(routes!(add_lesson))
+        .routes(routes!(delete_lesson))
+        .routes(routes!(get_seats))
+}
+
+/// The whole content of a course (enrolled, owner, admin)
+#[utoipa::path(get, path = "/courses/{id}/content", tag = "content", operation_id = "getContent",
+    params(("id" = i64, Path)), security(("bearer" = [])),
+    responses((status = 200, description = "The content", body = wire::Content), ReadProblems))]
+async fn get_content(
+    State(app): State<Arc<App>>,
+    SignedIn(viewer): SignedIn,
+    conditions: Conditions,
+    Path(id): Path<i64>,
+) -> Result<Response, Problem> {
+    let via = Viewer(Some(viewer)).via(&conditions);
+    let read = app.learning.content(viewer, via, id).await?;
+    let rendered = Rendered {
+        body: read.value.body.clone(),
+        version: Some(read.value.version),
+        origin: read.origin,
+        audience: Audience::Permitted,
+    };
+    Ok(rendered.answer(&conditions))
+}
+
+/// One lesson, cut from the same document (enrolled, owner, admin)
+#[utoipa::path(get, path = "/courses/{id}/content/lessons/{lesson_id}", tag = "content",
+    operation_id = "getLesson", params(("id" = i64, Path), ("lesson_id" = i64, Path)),
+    security(("bearer" = [])),
+    responses((status = 200, description = "The lesson", body = wire::Lesson), ReadProblems))]
+async fn get_lesson(
+    State(app): State<Arc<App>>,
+    SignedIn(viewer): SignedIn,
+    conditions: Conditions,
+    Path((id, lesson_id)): Path<(i64, i64)>,
+) -> Result<Response, Problem> {
+    let via = Viewer(Some(viewer)).via(&conditions);
+    let read = app.learning.content(viewer, via, id).await?;
+    let lesson = read.value.lesson(lesson_id);
+    let rendered = Rendered {
+        body: lesson.ok_or(Refusal::NotFound("Lesson not found"))?,
+        version: Some(read.value.version),
+        origin: read.origin,
+        audience: Audience::Permitted,
+    };
+    Ok(rendered.answer(&conditions))
+}
+
+/// Create or replace the content (owner, admin)
+#[utoipa::path(put, path = "/courses/{id}/content", tag = "content", operation_id = "replaceContent",
+    params(("id" = i64, Path)), security(("bearer" = [])), request_body = ContentDraft,
+    responses((status = 200, description = "The content", body = wire::Content), WriteProblems))]
+async fn replace_content(
+    State(app): State<Arc<App>>,
+    SignedIn(by): SignedIn,
+    Path(id): Path<i64>,
+    Json(draft): Json<ContentDraft, CONTENT_LIMIT>,
+) -> Result<Response, Problem> {
+    let edited = app.learning.replace_content(by, id, draft).await?;
+    let body = wire::Content::new(id, &edited.content, edited.version);
+    Ok(written(StatusCode::OK, &body, edited.version, None))
+}
+
+/// Delete the content (owner, admin)
+#[utoipa::path(delete, path = "/courses/{id}/content", tag = "content", operation_id = "deleteContent",
+    params(("id" = i64, Path)), security(("bearer" = [])),
+    responses((status = 204, description = "Deleted"), WriteProblems))]
+async fn delete_content(
+    State(app): State<Arc<App>>,
+    SignedIn(by): SignedIn,
+    Path(id): Path<i64>,
+) -> Result<StatusCode, Problem> {
+    app.learning.delete_content(by, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Add a module (owner, admin)
+#[utoipa::path(post, path = "/courses/{id}/content/modules", tag = "content", operation_id = "addModule",
+    params(("id" = i64, Path)), security(("bearer" = [])), request_body = ModuleDraft,
+    responses((status = 201, description = "The content", body = wire::Content), WriteProblems))]
+async fn add_module(
+    State(app): State<Arc<App>>,
+    SignedIn(by): SignedIn,
+    Path(id): Path<i64>,
+    Json(draft): Json<ModuleDraft, CONTENT_LIMIT>,
+) -> Result<Response, Problem> {
+    let edited = app.learning.add_module(by, id, draft).await?;
+    let body = wire::Content::new(id, &edited.content, edited.version);
+    Ok(written(StatusCode::CREATED, &body, edited.version, None))
+}
+
+/// Delete a module with its lessons (owner, admin)
+#[utoipa::path(delete, path = "/courses/{id}/content/modules/{module_id}", tag = "content",
+    operation_id = "deleteModule", params(("id" = i64, Path), ("module_id" = i64, Path)),
+    security(("bearer" = [])), responses((status = 204, description = "Deleted"), WriteProblems))]
+async fn delete_module(
+    State(app): State<Arc<App>>,
+    SignedIn(by): SignedIn,
+    Path((id, module_id)): Path<(i64, i64)>,
+) -> Result<StatusCode, Problem> {
+    app.learning.remove_module(by, id, module_id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Add a lesson to a module (owner, admin)
+#[utoipa::path(post, path = "/courses/{id}/content/modules/{module_id}/lessons", tag = "content",
+    operation_id = "addLesson", params(("id" = i64, Path), ("module_id" = i64, Path)),
+    security(("bearer" = [])), request_body = LessonDraft,
+    responses((status = 201, description = "The content", body = wire::Content), WriteProblems))]
+async fn add_lesson(
+    State(app): State<Arc<App>>,
+    SignedIn(by): SignedIn,
+    Path((id, module_id)): Path<(i64, i64)>,
+    Json(draft): Json<LessonDraft, CONTENT_LIMIT>,
+) -> Result<Response, Problem> {
+    let edited = app.learning.add_lesson(by, id, module_id, draft).await?;
+    let body = wire::Content::new(id, &edited.content, edited.version);
+    Ok(written(StatusCode::CREATED, &body, edited.version, None))
+}
+
+/// Delete a lesson (owner, admin)
+#[utoipa::path(delete, path = "/courses/{id}/content/modules/{module_id}/lessons/{lesson_id}",
+    tag = "content", operation_id = "deleteLesson",
+    params(("id" = i64, Path), ("module_id" = i64, Path), ("lesson_id" = i64, Path)),
+    security(("bearer" = [])), responses((status = 204, description = "Deleted"), WriteProblems))]
+async fn delete_lesson(
+    State(app): State<Arc<App>>,
+    SignedIn(by): SignedIn,
+    Path((id, module_id, lesson_id)): Path<(i64, i64, i64)>,
+) -> Result<StatusCode, Problem> {
+    app.learning.remove_lesson(by, id, module_id, lesson_id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// How full a course is
+#[utoipa::path(get, path = "/courses/{id}/seats", tag = "courses", operation_id = "getSeats",
+    params(("id" = i64, Path)), security((), ("bearer" = [])),
+    responses((status = 200, description = "Taken and available seats", body = wire::Seats), ReadProblems))]
+async fn get_seats(
+    State(app): State<Arc<App>>,
+    viewer: Viewer,
+    conditions: Conditions,
+    Path(id): Path<i64>,
+) -> Result<Response, Problem> {
+    let read = app.learning.seats(viewer.via(&conditions), id).await?;
+    let rendered = Rendered {
+        body: read.value.body.clone(),
+        version: None,
+        origin: read.origin,
+        audience: Audience::Everyone,
+    };
+    Ok(rendered.answer(&conditions))
+}

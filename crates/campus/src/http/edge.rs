@@ -1,0 +1,175 @@
+//! The outermost layer: one small service instead of a stack of five.
+//!
+//! In this order: a request id, the path without its trailing slash, the route,
+//! a panic caught, the common headers set. It must wrap the whole router, because
+//! a path has to be changed before it is matched.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use tower::Service;
+
+use super::error::Problem;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The whole HTTP service.
+#[derive(Clone)]
+pub struct Edge {
+    router: Router,
+    ids: Arc<RequestIds>,
+}
+
+/// Random per process, then counted: unique without asking for randomness every time.
+struct RequestIds {
+    process: u64,
+    next: AtomicU64,
+}
+
+impl Edge {
+    pub fn new(router: Router) -> Self {
+        let mut bytes = [0u8; 8];
+        // Without randomness ids are only unique within the process.
+        let _ = getrandom::fill(&mut bytes);
+        let ids = RequestIds { process: u64::from_le_bytes(bytes), next: AtomicU64::new(1) };
+        Self { router, ids: Arc::new(ids) }
+    }
+}
+
+impl Service<Request> for Edge {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let id = self.ids.of(request.headers());
+        trim_trailing_slash(request.uri_mut());
+        let seen = Seen::of(&request);
+        let response = self.router.call(request);
+        Box::pin(async move {
+            let mut response = match seen.method {
+                Method::GET | Method::HEAD | Method::OPTIONS => guarded(response).await,
+                // A write goes on when its client goes away: between its commit and
+                // its invalidation it must not be dropped.
+                _ => tokio::spawn(guarded(response))
+                    .await
+                    .unwrap_or_else(|_| Problem::internal().into_response()),
+            };
+            seen.log(&id, &response);
+            let headers = response.headers_mut();
+            headers.insert(REQUEST_ID, id);
+            let nosniff = HeaderValue::from_static("nosniff");
+            headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+            Ok(response)
+        })
+    }
+}
+
+/// Turns a panic into an answer; the panic hook has logged it.
+async fn guarded(response: impl Future<Output = Result<Response, Infallible>>) -> Response {
+    match AssertUnwindSafe(response).catch_unwind().await {
+        Ok(Ok(response)) => response,
+        Ok(Err(never)) => match never {},
+        Err(_) => Problem::internal().into_response(),
+    }
+}
+
+/// What the log says about a request: never its query, its headers or its body.
+struct Seen {
+    method: Method,
+    logged: Option<(Uri, Instant)>,
+}
+
+impl Seen {
+    fn of(request: &Request) -> Self {
+        let wanted = tracing::enabled!(target: "campus::http", tracing::Level::DEBUG);
+        Self {
+            method: request.method().clone(),
+            logged: wanted.then(|| (request.uri().clone(), Instant::now())),
+        }
+    }
+
+    fn log(&self, id: &HeaderValue, response: &Response) {
+        let Some((uri, started)) = &self.logged else {
+            return;
+        };
+        tracing::debug!(
+            target: "campus::http",
+            method = %self.method,
+            path = uri.path(),
+            status = response.status().as_u16(),
+            micros = started.elapsed().as_micros() as u64,
+            request_id = id.to_str().unwrap_or(""),
+            "request"
+        );
+    }
+}
+
+impl RequestIds {
+    /// The client's own id, if it is harmless to repeat, or a new one.
+    fn of(&self, headers: &HeaderMap) -> HeaderValue {
+        let allowed = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        if let Some(given) = headers.get(REQUEST_ID) {
+            let bytes = given.as_bytes();
+            if (1..=64).contains(&bytes.len()) && bytes.iter().all(allowed) {
+                return given.clone();
+            }
+        }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let id = format!("{:016x}-{number:x}", self.process);
+        HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("-"))
+    }
+}
+
+/// `/courses/` and `/courses` are one resource. The documentation's own files are left alone.
+fn trim_trailing_slash(uri: &mut Uri) {
+    let path = uri.path();
+    if path.len() <= 1 || !path.ends_with('/') || path.starts_with("/docs") {
+        return;
+    }
+    let trimmed = path.trim_end_matches('/');
+    let trimmed = if trimmed.is_empty() { "/" } else { trimmed };
+    let target = match uri.query() {
+        Some(query) => format!("{trimmed}?{query}"),
+        None => trimmed.to_owned(),
+    };
+    if let Ok(changed) = target.parse() {
+        *uri = changed;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Uri;
+
+    use super::trim_trailing_slash;
+
+    #[test]
+    fn a_trailing_slash_goes_and_the_query_stays() {
+        for (before, after) in [
+            ("/courses/?skip=0", "/courses?skip=0"),
+            ("/courses//", "/courses"),
+            ("/", "/"),
+            ("/docs/", "/docs/"),
+        ] {
+            let mut uri: Uri = before.parse().unwrap();
+            trim_trailing_slash(&mut uri);
+            assert_eq!(uri, after);
+        }
+    }
+}

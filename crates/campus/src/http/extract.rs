@@ -1,0 +1,221 @@
+//! What handlers are given: bodies, parameters and conditions, refused as problems.
+
+use axum::body::to_bytes;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::de::DeserializeOwned;
+
+use super::error::Problem;
+
+/// Body limits: ordinary writes, logins, whole documents.
+pub(super) const DEFAULT_LIMIT: usize = 64 * 1024;
+pub(super) const AUTH_LIMIT: usize = 4 * 1024;
+pub(super) const CONTENT_LIMIT: usize = 2 * 1024 * 1024;
+
+/// A JSON body of at most `LIMIT` bytes.
+pub(super) struct Json<T, const LIMIT: usize = DEFAULT_LIMIT>(pub(super) T);
+
+impl<S: Sync, T: DeserializeOwned, const LIMIT: usize> FromRequest<S> for Json<T, LIMIT> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        if !is_json(request.headers()) {
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "The body must be application/json",
+            ));
+        }
+        if declared_length(request.headers()).is_some_and(|length| length > LIMIT) {
+            return Err(too_large(LIMIT));
+        }
+        let body = to_bytes(request.into_body(), LIMIT).await;
+        let body = body.map_err(|error| {
+            let source = std::error::Error::source(&error);
+            match source {
+                Some(cause) if cause.is::<http_body_util::LengthLimitError>() => too_large(LIMIT),
+                _ => Problem::new(StatusCode::BAD_REQUEST, "The body could not be read"),
+            }
+        })?;
+        parse(&body).map(Self)
+    }
+}
+
+/// Malformed JSON is 400; JSON that is not what was asked for is 422 and names the field.
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        let cause = error.into_inner();
+        if cause.is_data() {
+            let field = if path == "." { "body".to_owned() } else { path };
+            Problem::unprocessable(field, without_position(&cause))
+        } else {
+            malformed(&cause)
+        }
+    })?;
+    json.end().map_err(|e| malformed(&e))?;
+    Ok(value)
+}
+
+fn malformed(error: &serde_json::Error) -> Problem {
+    let detail = format!("The body is not valid JSON: {error}");
+    Problem::new(StatusCode::BAD_REQUEST, detail)
+}
+
+fn without_position(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let end = text.rfind(" at line ").unwrap_or(text.len());
+    text[..end].to_owned()
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(kind) = headers.get(header::CONTENT_TYPE) else {
+        return false;
+    };
+    let kind = kind.to_str().unwrap_or("");
+    let kind = kind.split(';').next().unwrap_or("").trim();
+    let kind = kind.to_ascii_lowercase();
+    kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
+}
+
+fn declared_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn too_large(limit: usize) -> Problem {
+    let detail = format!("The body has more than {} KiB", limit / 1024);
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+}
+
+/// Path parameters; an id that is no 64-bit integer is 422.
+pub(super) struct Path<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = axum::extract::Path::<T>::from_request_parts(parts, state).await;
+        path.map(|axum::extract::Path(value)| Self(value))
+            .map_err(|_| Problem::unprocessable("path", "an id must be a 64-bit integer"))
+    }
+}
+
+/// Query parameters; a value of the wrong kind is 422.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let query = axum::extract::Query::<T>::try_from_uri(&parts.uri);
+        query.map(|axum::extract::Query(value)| Self(value)).map_err(|e| {
+            let text =
+                std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
+            let (field, message) = text.split_once(": ").unwrap_or(("query", &text));
+            Problem::unprocessable(field, message)
+        })
+    }
+}
+
+/// What the client says about caches and encodings.
+pub(super) struct Conditions {
+    if_none_match: Option<HeaderValue>,
+    pub(super) accepts_gzip: bool,
+    /// `Cache-Control: no-cache`; only admins are heard.
+    pub(super) no_cache: bool,
+}
+
+impl<S: Sync> FromRequestParts<S> for Conditions {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self::of(&parts.headers))
+    }
+}
+
+impl Conditions {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let mentions = |name, word: &str| {
+            let value = headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
+            value.is_some_and(|value| value.contains(word))
+        };
+        Self {
+            if_none_match: headers.get(header::IF_NONE_MATCH).cloned(),
+            accepts_gzip: accepts_gzip(headers),
+            no_cache: mentions(header::CACHE_CONTROL, "no-cache"),
+        }
+    }
+
+    /// Whether the client has the body with this tag already. Comparison is weak, as for any GET.
+    pub(super) fn has(&self, etag: &str) -> bool {
+        let given = self.if_none_match.as_ref().and_then(|v| v.to_str().ok());
+        given.is_some_and(|given| {
+            let tags = given.split(',').map(str::trim);
+            let mut tags = tags.map(|tag| tag.strip_prefix("W/").unwrap_or(tag));
+            tags.any(|tag| tag == "*" || tag == etag)
+        })
+    }
+}
+
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(header::ACCEPT_ENCODING) else {
+        return false;
+    };
+    let codings = value.to_str().unwrap_or("").split(',');
+    codings.map(str::trim).any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+        let weight = weight.trim().strip_prefix("q=").unwrap_or("1");
+        name.trim().eq_ignore_ascii_case("gzip") && weight.parse().unwrap_or(0.0) > 0.0
+    })
+}
+
+/// The versions that `If-Match` allows; `None` when there is no such condition.
+pub(super) struct IfMatch(pub(super) Option<Vec<i64>>);
+
+impl<S: Sync> FromRequestParts<S> for IfMatch {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let Some(value) = parts.headers.get(header::IF_MATCH) else {
+            return Ok(Self(None));
+        };
+        let value = value.to_str().unwrap_or("");
+        if value.trim() == "*" {
+            return Ok(Self(None));
+        }
+        // Only the version counts: counts embedded in the body may have moved since.
+        let version = |tag: &str| {
+            let tag = tag.trim().strip_prefix('"')?.strip_suffix('"')?;
+            tag.split('-').next()?.parse().ok()
+        };
+        Ok(Self(Some(value.split(',').filter_map(version).collect())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderMap, HeaderValue, header};
+
+    use super::{Conditions, accepts_gzip};
+
+    fn headers(name: header::HeaderName, value: &'static str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, HeaderValue::from_static(value));
+        headers
+    }
+
+    #[test]
+    fn gzip_is_used_only_for_clients_that_take_it() {
+        assert!(accepts_gzip(&headers(header::ACCEPT_ENCODING, "br, gzip;q=0.5")));
+        assert!(!accepts_gzip(&headers(header::ACCEPT_ENCODING, "gzip;q=0, br")));
+        assert!(!accepts_gzip(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn a_tag_matches_in_a_list_and_when_weak() {
+        let conditions = Conditions::of(&headers(header::IF_NONE_MATCH, "\"a\", W/\"b\""));
+        assert!(conditions.has("\"b\""));
+        assert!(!conditions.has("\"c\""));
+    }
+}

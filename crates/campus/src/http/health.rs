@@ -1,0 +1,147 @@
+//! Whether this process, its database and its Redis are well.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::answer::personal;
+use crate::app::{App, Health, State as Probe};
+use crate::model::Timestamp;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(health))
+        .routes(routes!(live))
+        .routes(routes!(ready))
+        .routes(routes!(redis))
+}
+
+/// One answer for the clients of four health endpoints: each finds the field it knows.
+#[derive(Serialize, ToSchema)]
+struct HealthReport {
+    /// `healthy`, `degraded` (Redis is away) or `unhealthy` (the database is away).
+    #[schema(example = "healthy")]
+    status: &'static str,
+    #[schema(example = "campus")]
+    service: &'static str,
+    version: &'static str,
+    timestamp: Timestamp,
+    uptime_s: u64,
+    /// `healthy`, `unhealthy` or `disabled`.
+    checks: Dependencies,
+    /// `connected`, `disconnected` or `disabled`.
+    dependencies: Dependencies,
+    /// The same as `dependencies`.
+    services: Dependencies,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Dependencies {
+    database: &'static str,
+    redis: &'static str,
+    documents: &'static str,
+}
+
+impl Dependencies {
+    fn of(health: &Health, word: fn(Probe) -> &'static str) -> Self {
+        Self {
+            database: word(health.database),
+            redis: word(health.redis),
+            // Course content lives in the same database.
+            documents: word(health.database),
+        }
+    }
+}
+
+fn connected(state: Probe) -> &'static str {
+    match state {
+        Probe::Up => "connected",
+        Probe::Down => "disconnected",
+        Probe::Off => "disabled",
+    }
+}
+
+fn healthy(state: Probe) -> &'static str {
+    match state {
+        Probe::Up => "healthy",
+        Probe::Down => "unhealthy",
+        Probe::Off => "disabled",
+    }
+}
+
+/// Health: 200 while the database answers, with or without Redis
+#[utoipa::path(get, path = "/health", tag = "operations", operation_id = "health",
+    responses((status = 200, description = "Healthy or degraded", body = HealthReport),
+        (status = 503, description = "The database is away", body = HealthReport)))]
+async fn health(State(app): State<Arc<App>>) -> Response {
+    let health = app.health().await;
+    let (code, status) = match (health.database, health.redis) {
+        (Probe::Down, _) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
+        (_, Probe::Down) => (StatusCode::OK, "degraded"),
+        _ => (StatusCode::OK, "healthy"),
+    };
+    let report = HealthReport {
+        status,
+        service: "campus",
+        version: env!("CARGO_PKG_VERSION"),
+        timestamp: app.clock.now(),
+        uptime_s: app.uptime().as_secs(),
+        checks: Dependencies::of(&health, healthy),
+        dependencies: Dependencies::of(&health, connected),
+        services: Dependencies::of(&health, connected),
+    };
+    personal(code, &report)
+}
+
+#[derive(Serialize, ToSchema)]
+struct Status {
+    status: &'static str,
+}
+
+/// Whether the process runs
+#[utoipa::path(get, path = "/health/live", tag = "operations", operation_id = "live",
+    responses((status = 200, description = "It runs", body = Status)))]
+async fn live() -> Response {
+    personal(StatusCode::OK, &Status { status: "alive" })
+}
+
+/// Whether requests can be served
+#[utoipa::path(get, path = "/health/ready", tag = "operations", operation_id = "ready",
+    responses((status = 200, description = "Ready", body = Status),
+        (status = 503, description = "Not yet, or not now", body = Status)))]
+async fn ready(State(app): State<Arc<App>>) -> Response {
+    // The schema is brought up to date before the port is opened.
+    match app.health().await.database {
+        Probe::Up | Probe::Off => personal(StatusCode::OK, &Status { status: "ready" }),
+        Probe::Down => {
+            let status = "not ready";
+            personal(StatusCode::SERVICE_UNAVAILABLE, &Status { status })
+        }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+struct RedisHealth {
+    /// `connected`, `disconnected` or `disabled`.
+    status: &'static str,
+    latency_ms: Option<f64>,
+}
+
+/// Whether Redis answers; without it everything works, slower
+#[utoipa::path(get, path = "/health/redis", tag = "operations", operation_id = "redisHealth",
+    responses((status = 200, description = "What was found", body = RedisHealth)))]
+async fn redis(State(app): State<Arc<App>>) -> Response {
+    let health = app.health().await;
+    let micros = health.redis_latency.map(|latency| latency.as_micros());
+    let body = RedisHealth {
+        status: connected(health.redis),
+        latency_ms: micros.map(|micros| micros as f64 / 1000.0),
+    };
+    personal(StatusCode::OK, &body)
+}

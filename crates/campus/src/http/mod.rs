@@ -1,0 +1,100 @@
+//! The web layer: every route in one table, every middleware in one function.
+
+mod answer;
+mod auth;
+mod cache;
+mod content;
+mod courses;
+mod edge;
+mod enrollments;
+mod error;
+mod extract;
+mod health;
+mod page;
+mod sessions;
+mod site;
+mod users;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::StatusCode;
+use utoipa::openapi::OpenApi;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi as _};
+use utoipa_axum::router::OpenApiRouter;
+
+pub use edge::Edge;
+
+use crate::app::App;
+use error::Problem;
+
+/// Everything clients can ask for, and its description.
+fn routes() -> (Router<Arc<App>>, OpenApi) {
+    let (router, api) = OpenApiRouter::with_openapi(Description::openapi())
+        .merge(sessions::routes())
+        .merge(users::routes())
+        .merge(courses::routes())
+        .merge(content::routes())
+        .merge(enrollments::routes())
+        .merge(health::routes())
+        .merge(cache::routes())
+        .split_for_parts();
+    (router.merge(site::routes(&api)), api)
+}
+
+/// The whole service, as the server and the tests run it.
+pub fn service(app: Arc<App>) -> Edge {
+    let (router, _) = routes();
+    middleware(router.with_state(app))
+}
+
+/// What every request passes, from the outside in. The rest (body limits, signing
+/// in) is asked for by the handlers that need it.
+pub fn middleware(router: Router) -> Edge {
+    let router = router
+        .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "There is no such path") })
+        .method_not_allowed_fallback(|| async {
+            let detail = "This path does not have that method";
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
+        });
+    Edge::new(router)
+}
+
+/// The description of the API.
+pub fn openapi() -> OpenApi {
+    routes().1
+}
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Campus",
+        description = "An e-learning backend whose reads go through a two-tier cache. \
+            Cached answers carry X-Cache, Cache-Status and an entity tag; \
+            errors are application/problem+json.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
+    ),
+    servers((url = "/")),
+    tags(
+        (name = "accounts", description = "Signing up, in and out"),
+        (name = "users", description = "People and instructors"),
+        (name = "courses", description = "The catalogue"),
+        (name = "content", description = "Modules and lessons"),
+        (name = "enrollments", description = "Places in courses"),
+        (name = "operations", description = "Health and cache"),
+    ),
+    modifiers(&Bearer)
+)]
+struct Description;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, api: &mut OpenApi) {
+        let mut scheme = Http::new(HttpAuthScheme::Bearer);
+        scheme.bearer_format = Some("JWT".to_owned());
+        let components = api.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}

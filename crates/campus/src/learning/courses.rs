@@ -1,0 +1,203 @@
+//! Courses: creating, editing, publishing, deleting, rating, and who sees which.
+
+use std::sync::Arc;
+
+use super::{Error, Learning, Result, overtaken};
+use crate::model::{
+    Course, CourseDraft, CourseEdit, CourseStatus, Principal, Refusal, Role, Window,
+};
+use crate::reads::{CourseAnswer, Listed, Read, Via};
+use crate::store::Tx;
+
+pub(super) const NO_COURSE: Refusal = Refusal::NotFound("Course not found");
+const NOT_OWNER: Refusal = Refusal::Forbidden("You do not own this course");
+const NOT_INSTRUCTOR: Refusal = Refusal::Forbidden("Only instructors may create courses");
+
+impl Learning {
+    /// A course as this viewer may see it. Published ones come from the cache,
+    /// the others from the database and only for those who have to do with them.
+    pub async fn course(
+        &self,
+        viewer: Option<Principal>,
+        via: Via,
+        id: i64,
+    ) -> Result<Read<Arc<CourseAnswer>>> {
+        let Read { value, origin } = self.reads.course(via, id).await?;
+        let answer = value.ok_or(NO_COURSE)?;
+        if answer.status == CourseStatus::Published {
+            return Ok(Read { value: answer, origin });
+        }
+        if !self.sees_unpublished(viewer, id, &answer).await? {
+            return Err(NO_COURSE.into());
+        }
+        let course = self.store.course(id).await?.ok_or(NO_COURSE)?;
+        let answer = CourseAnswer::full(&course)?;
+        Ok(Read::from_database(Arc::new(answer)))
+    }
+
+    /// The owner and admins see everything, the enrolled keep seeing an archived course.
+    async fn sees_unpublished(
+        &self,
+        viewer: Option<Principal>,
+        id: i64,
+        course: &CourseAnswer,
+    ) -> Result<bool> {
+        let Some(viewer) = viewer else {
+            return Ok(false);
+        };
+        if viewer.governs(course.instructor_id) {
+            return Ok(true);
+        }
+        let archived = course.status == CourseStatus::Archived;
+        Ok(archived && self.reads.is_enrolled(viewer.id, id).await?)
+    }
+
+    /// A course by its slug, never cached.
+    pub async fn course_by_slug(
+        &self,
+        viewer: Option<Principal>,
+        slug: &str,
+    ) -> Result<CourseAnswer> {
+        let course = self.store.course_by_slug(slug).await?.ok_or(NO_COURSE)?;
+        let answer = CourseAnswer::full(&course)?;
+        let visible = course.status == CourseStatus::Published
+            || self.sees_unpublished(viewer, course.id, &answer).await?;
+        if visible { Ok(answer) } else { Err(NO_COURSE.into()) }
+    }
+
+    /// What a person teaches, drafts included.
+    pub async fn my_courses(&self, by: Principal, window: Window) -> Result<(Vec<Course>, i64)> {
+        if by.role < Role::Instructor {
+            return Err(Refusal::Forbidden("Only instructors have courses").into());
+        }
+        Ok(self.store.courses_of(by.id, window).await?)
+    }
+
+    pub async fn create_course(&self, by: Principal, draft: CourseDraft) -> Result<Course> {
+        draft.check()?;
+        let tx = self.store.begin().await?;
+        if self.actor(&tx, by).await?.role < Role::Instructor {
+            return Err(NOT_INSTRUCTOR.into());
+        }
+        let slug = draft.slug.clone();
+        if tx.slug_taken(&slug, None).await? {
+            return Err(slug_taken(&slug));
+        }
+        let id = match tx.insert_course(draft, self.clock.now()).await {
+            Err(e) if e.is_duplicate() => return Err(slug_taken(&slug)),
+            id => id?,
+        };
+        let course = tx.course(id).await?.ok_or(NO_COURSE)?;
+        tx.commit().await?;
+        self.reads.course_created(id).await;
+        Ok(course)
+    }
+
+    /// Edits a course; `expected` are the versions of `If-Match`, if the client sent it.
+    pub async fn edit_course(
+        &self,
+        by: Principal,
+        id: i64,
+        expected: Option<&[i64]>,
+        edit: CourseEdit,
+    ) -> Result<Course> {
+        let tx = self.store.begin().await?;
+        let mut course = self.owned(&tx, by, id).await?;
+        check_version(expected, course.version)?;
+        edit.apply(&mut course)?;
+        if tx.slug_taken(&course.slug, Some(id)).await? {
+            return Err(slug_taken(&course.slug));
+        }
+        match tx.save_course(&course, self.clock.now()).await {
+            Ok(true) => {}
+            Ok(false) => return Err(overtaken()),
+            Err(e) if e.is_duplicate() => return Err(slug_taken(&course.slug)),
+            Err(e) => return Err(e.into()),
+        }
+        let course = tx.course(id).await?.ok_or(NO_COURSE)?;
+        tx.commit().await?;
+        let listed = match course.status {
+            CourseStatus::Published => Listed::Yes,
+            CourseStatus::Draft | CourseStatus::Archived => Listed::No,
+        };
+        self.reads.course_edited(id, listed).await;
+        Ok(course)
+    }
+
+    pub async fn change_status(
+        &self,
+        by: Principal,
+        id: i64,
+        status: CourseStatus,
+    ) -> Result<Course> {
+        let now = self.clock.now();
+        let tx = self.store.begin().await?;
+        let mut course = self.owned(&tx, by, id).await?;
+        course.status.may_become(status, course.enrolled_count)?;
+        course.status = status;
+        if status == CourseStatus::Published {
+            course.published_at.get_or_insert(now);
+        }
+        if !tx.save_course(&course, now).await? {
+            return Err(overtaken());
+        }
+        let course = tx.course(id).await?.ok_or(NO_COURSE)?;
+        // On PostgreSQL somebody may have enrolled since the course was read; the row is
+        // locked by the update above, so looking again settles it.
+        if status == CourseStatus::Draft && course.enrolled_count > 0 {
+            CourseStatus::Published.may_become(status, course.enrolled_count)?;
+        }
+        tx.commit().await?;
+        self.reads.course_status_changed(id).await;
+        Ok(course)
+    }
+
+    pub async fn delete_course(&self, by: Principal, id: i64) -> Result<()> {
+        let tx = self.store.begin().await?;
+        let course = self.owned(&tx, by, id).await?;
+        if !tx.delete_course(&course, self.clock.now()).await? {
+            return Err(overtaken());
+        }
+        tx.commit().await?;
+        self.reads.course_deleted(id).await;
+        Ok(())
+    }
+
+    /// Gives a course 1 to 5 stars; only who has a place may.
+    pub async fn rate_course(&self, by: Principal, id: i64, stars: i16) -> Result<Course> {
+        if !(1..=5).contains(&stars) {
+            return Err(Refusal::invalid("stars", "must be between 1 and 5").into());
+        }
+        let tx = self.store.begin().await?;
+        let by = self.actor(&tx, by).await?;
+        tx.course(id).await?.ok_or(NO_COURSE)?;
+        if !tx.has_place(by.id, id).await? {
+            return Err(Refusal::Forbidden("Only enrolled students may rate a course").into());
+        }
+        tx.rate(id, by.id, stars).await?;
+        let course = tx.course(id).await?.ok_or(NO_COURSE)?;
+        tx.commit().await?;
+        self.reads.course_rated(id).await;
+        Ok(course)
+    }
+
+    /// A course that this person may change.
+    pub(super) async fn owned(&self, tx: &Tx, by: Principal, id: i64) -> Result<Course> {
+        let by = self.actor(tx, by).await?;
+        let course = tx.course(id).await?.ok_or(NO_COURSE)?;
+        if by.governs(course.instructor.id) { Ok(course) } else { Err(NOT_OWNER.into()) }
+    }
+}
+
+fn check_version(expected: Option<&[i64]>, current: i64) -> Result<()> {
+    match expected {
+        Some(versions) if !versions.contains(&current) => {
+            Err(Refusal::VersionMismatch { current }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn slug_taken(slug: &str) -> Error {
+    Refusal::conflict(format!("Slug '{slug}' is already taken")).into()
+}

@@ -1,0 +1,112 @@
+//! Places in courses: taking one, looking at one's own.
+
+use super::courses::NO_COURSE;
+use super::{Error, Learning, Result};
+use crate::model::{
+    CourseStatus, EnrollmentDetail, EnrollmentDraft, Fields, Money, Principal, Refusal, Window,
+};
+use crate::store::Tx;
+
+const NO_ENROLLMENT: Refusal = Refusal::NotFound("Enrollment not found");
+const ALREADY: &str = "Already enrolled in this course";
+
+/// A request for a place, for oneself or (by the owner or an admin) for a student.
+pub struct EnrollRequest {
+    pub course_id: i64,
+    pub student_id: Option<i64>,
+    pub payment_amount: Option<Money>,
+    pub source: Option<String>,
+}
+
+impl Learning {
+    /// Takes a seat and notes who sits on it, in one transaction. Neither the
+    /// count nor the duplicate check is ever taken from a cache.
+    pub async fn enroll(&self, by: Principal, request: EnrollRequest) -> Result<EnrollmentDetail> {
+        let source = request.source.unwrap_or_else(|| "web".to_owned());
+        let mut fields = Fields::default();
+        fields.text("enrollment_source", &source, 1, 50);
+        fields.finish()?;
+        let course_id = request.course_id;
+        let student_id = request.student_id.unwrap_or(by.id);
+        let tx = self.store.begin().await?;
+        self.may_enroll(&tx, by, student_id, course_id).await?;
+        if !tx.take_seat(course_id).await? {
+            return Err(no_seat(&tx, student_id, course_id).await?);
+        }
+        let draft = EnrollmentDraft {
+            course_id,
+            student_id,
+            payment_amount: request.payment_amount,
+            source,
+        };
+        let enrollment = match tx.insert_enrollment(draft, self.clock.now()).await {
+            Err(e) if e.is_duplicate() => return Err(Refusal::conflict(ALREADY).into()),
+            enrollment => enrollment?,
+        };
+        tx.commit().await?;
+        self.reads.enrolled(student_id, course_id).await;
+        self.detail(enrollment).await
+    }
+
+    async fn may_enroll(
+        &self,
+        tx: &Tx,
+        by: Principal,
+        student_id: i64,
+        course_id: i64,
+    ) -> Result<()> {
+        let by = self.actor(tx, by).await?;
+        if by.id == student_id {
+            return Ok(());
+        }
+        let course = tx.course(course_id).await?.ok_or(NO_COURSE)?;
+        if !by.governs(course.instructor.id) {
+            return Err(Refusal::Forbidden("You may only enroll yourself").into());
+        }
+        let student = tx.user(student_id).await?;
+        student.ok_or(Refusal::invalid("student_id", "there is no such user"))?;
+        Ok(())
+    }
+
+    pub async fn my_enrollments(
+        &self,
+        by: Principal,
+        window: Window,
+    ) -> Result<(Vec<EnrollmentDetail>, i64)> {
+        let (enrollments, total) = self.store.enrollments_of(by.id, window).await?;
+        Ok((self.store.details(enrollments).await?, total))
+    }
+
+    /// One enrollment, for the student, the course's owner and admins. To others it does not exist.
+    pub async fn enrollment(&self, by: Principal, id: i64) -> Result<EnrollmentDetail> {
+        let enrollment = self.store.enrollment(id).await?.ok_or(NO_ENROLLMENT)?;
+        if enrollment.student_id != by.id && !by.is_admin() {
+            let course = self.store.course(enrollment.course_id).await?;
+            let owner = course.map(|course| course.instructor.id);
+            if !owner.is_some_and(|owner| by.governs(owner)) {
+                return Err(NO_ENROLLMENT.into());
+            }
+        }
+        self.detail(enrollment).await
+    }
+
+    async fn detail(&self, enrollment: crate::model::Enrollment) -> Result<EnrollmentDetail> {
+        let details = self.store.details(vec![enrollment]).await?;
+        Ok(details.into_iter().next().ok_or(NO_ENROLLMENT)?)
+    }
+}
+
+/// Why a seat could not be taken, in the order in which a person would ask.
+async fn no_seat(tx: &Tx, student_id: i64, course_id: i64) -> Result<Error> {
+    let Some(course) = tx.course(course_id).await? else {
+        return Ok(NO_COURSE.into());
+    };
+    let text = if course.status != CourseStatus::Published {
+        "Course is not available for enrollment"
+    } else if tx.has_place(student_id, course_id).await? {
+        ALREADY
+    } else {
+        "Course enrollment limit reached"
+    };
+    Ok(Refusal::conflict(text).into())
+}

@@ -1,0 +1,84 @@
+//! The verbs: authorise, decide, write, invalidate.
+//!
+//! Every write goes the same way: one transaction, its commit, then the
+//! invalidation of the reads it made old, and only then the answer. The web layer
+//! runs writes in tasks of their own, so that a client that goes away cannot stop
+//! one between its commit and its invalidation.
+
+pub mod accounts;
+mod courses;
+mod enrollment;
+mod lessons;
+mod passwords;
+mod throttle;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::model::{Principal, Refusal};
+use crate::reads::{self, Reads};
+use crate::store::{self, Store, Tx};
+use crate::token::TokenKey;
+
+pub use enrollment::EnrollRequest;
+use passwords::Passwords;
+use throttle::Throttle;
+
+/// Everything the verbs work with.
+pub struct Learning {
+    store: Arc<Store>,
+    reads: Reads,
+    clock: Clock,
+    tokens: TokenKey,
+    refresh_lifetime: Duration,
+    passwords: Passwords,
+    logins: Throttle,
+}
+
+/// Why a verb did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("a write failed")]
+    Store(#[from] store::Error),
+    #[error("a read failed")]
+    Read(#[from] reads::Error),
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Learning {
+    pub fn new(
+        store: Arc<Store>,
+        reads: Reads,
+        clock: Clock,
+        tokens: TokenKey,
+        refresh_lifetime: Duration,
+    ) -> Self {
+        Self {
+            store,
+            reads,
+            clock,
+            tokens,
+            refresh_lifetime,
+            passwords: Passwords::new(),
+            logins: Throttle::new(10, Duration::from_secs(15 * 60)),
+        }
+    }
+
+    /// The person behind a token as the database has them now: a write must not
+    /// rely on a role that was taken away, nor on an account that is gone.
+    async fn actor(&self, tx: &Tx, principal: Principal) -> Result<Principal> {
+        let user = tx.user(principal.id).await?;
+        let user = user.ok_or(Refusal::Unauthenticated("This account no longer exists"))?;
+        let role = user.role;
+        Ok(Principal { id: user.id, role })
+    }
+}
+
+/// For a write whose `WHERE version = ..` matched nothing: somebody was faster.
+fn overtaken() -> Error {
+    Refusal::conflict("The resource was changed by another request, read it again").into()
+}

@@ -1,0 +1,289 @@
+//! What is cached: one method per read, and in `invalidate.rs` what ends each.
+//!
+//! Cached answers are the same for every viewer and already rendered as JSON;
+//! whoever may see them is decided by the caller, from the facts beside the bytes.
+//! Only this folder and `app.rs` name the cache library.
+
+mod answers;
+mod invalidate;
+mod keys;
+mod report;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use larder::{Cache, CacheKey, Cached, LoadError, Loaded, Public, Source, User};
+
+pub use answers::{
+    Body, ContentAnswer, CourseAnswer, LessonSlice, ListAnswer, PlainAnswer, ProfileAnswer,
+};
+pub use invalidate::Listed;
+pub use keys::CourseQuery;
+pub use report::{CacheReport, NamespaceReport};
+
+use crate::store::{self, Store};
+use crate::wire;
+use keys::{
+    ContentKey, CourseKey, EnrolledKey, InstructorKey, ListKey, ProfileKey, SearchKey, SeatsKey,
+};
+
+/// The reads of the product, through the cache.
+#[derive(Clone)]
+pub struct Reads {
+    cache: Cache,
+    store: Arc<Store>,
+    caching: Caching,
+}
+
+/// Whether this process caches at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caching {
+    On,
+    /// `CACHE_ENABLED=false`: every read loads.
+    Off,
+}
+
+/// Which way a read goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    Cache,
+    /// Straight from the database: an admin asked for it, or the viewer sees unpublished things.
+    Database,
+}
+
+/// A value and where it came from.
+#[derive(Debug, Clone)]
+pub struct Read<T> {
+    pub value: T,
+    pub origin: Origin,
+}
+
+/// Where an answer came from, for the headers that tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    Cache {
+        tier: Tier,
+        freshness: Freshness,
+        age: Duration,
+        ttl: Duration,
+    },
+    /// Loaded just now.
+    Loaded,
+    /// Loaded, because caching is off.
+    Off,
+    /// Loaded, because this answer must not come from a cache.
+    Database,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    L1,
+    L2,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    Fresh,
+    /// Past its soft TTL; a refresh is under way.
+    Stale,
+}
+
+/// Why a read gave nothing. The cache itself never fails a read.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    #[error("loading failed")]
+    Store(#[source] Arc<store::Error>),
+    #[error("loading took too long")]
+    Timeout,
+    #[error("loading panicked")]
+    Panicked,
+}
+
+impl From<LoadError<store::Error>> for Error {
+    fn from(error: LoadError<store::Error>) -> Self {
+        if error.is_timeout() {
+            return Self::Timeout;
+        }
+        error.into_loader().map_or(Self::Panicked, Self::Store)
+    }
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Reads {
+    pub fn new(cache: Cache, store: Arc<Store>, caching: Caching) -> Self {
+        Self { cache, store, caching }
+    }
+
+    /// A page of the public catalogue.
+    pub async fn courses(&self, via: Via, query: CourseQuery) -> Result<Read<Arc<ListAnswer>>> {
+        let load = |query: CourseQuery| {
+            move |store: Arc<Store>| async move {
+                let CourseQuery { filter, sort, window } = query;
+                let (courses, total) = store.published_courses(&filter, sort, window).await?;
+                let items: Vec<wire::Course> = courses.iter().map(wire::Course::from).collect();
+                let list =
+                    wire::CourseList { items, total, skip: window.skip, limit: window.limit };
+                let body = Body::render(&list)?;
+                Ok(ListAnswer { body, total })
+            }
+        };
+        if query.filter.q.is_some() {
+            let key = SearchKey::new(&query);
+            self.get(via, &key, load(query)).await
+        } else {
+            let key = ListKey::new(&query);
+            self.get(via, &key, load(query)).await
+        }
+    }
+
+    /// A course of any status; the body is only there for a published one.
+    pub async fn course(&self, via: Via, id: i64) -> Result<Read<Option<Arc<CourseAnswer>>>> {
+        self.find(via, &CourseKey { id }, move |store| async move {
+            let course = store.course(id).await?;
+            course.as_ref().map(CourseAnswer::public).transpose()
+        })
+        .await
+    }
+
+    /// The content of a course, rendered, with where each lesson lies in it.
+    pub async fn content(&self, via: Via, id: i64) -> Result<Read<Option<Arc<ContentAnswer>>>> {
+        self.find(via, &ContentKey { id }, move |store| async move {
+            let content = store.content(id).await?;
+            content
+                .map(|(content, version)| ContentAnswer::render(id, &content, version))
+                .transpose()
+        })
+        .await
+    }
+
+    /// How full a course is.
+    pub async fn seats(&self, via: Via, id: i64) -> Result<Read<Option<Arc<PlainAnswer>>>> {
+        self.find(via, &SeatsKey { id }, move |store| async move {
+            let Some((enrolled, max_students)) = store.seats(id).await? else {
+                return Ok(None);
+            };
+            let body = Body::render(&wire::Seats { course_id: id, enrolled, max_students })?;
+            Ok(Some(PlainAnswer { body }))
+        })
+        .await
+    }
+
+    /// Whether a student has a place in a course. Only a yes is cached: a no is
+    /// confirmed by the database every time, so that nobody who paid is locked out.
+    pub async fn is_enrolled(&self, student_id: i64, course_id: i64) -> Result<bool> {
+        let store = Arc::clone(&self.store);
+        let key = EnrolledKey { course_id };
+        let read = self
+            .cache
+            .scoped(User(student_id))
+            .get_or_load(&key, move || async move {
+                let enrolled = store.is_enrolled(student_id, course_id).await?;
+                Ok::<_, store::Error>(if enrolled {
+                    Loaded::from(true)
+                } else {
+                    Loaded::uncached(false)
+                })
+            })
+            .await?;
+        Ok(*read.value)
+    }
+
+    /// A person's public profile.
+    pub async fn profile(&self, via: Via, id: i64) -> Result<Read<Option<Arc<ProfileAnswer>>>> {
+        self.find(via, &ProfileKey { id }, move |store| async move {
+            let Some(user) = store.user(id).await? else {
+                return Ok(None);
+            };
+            Ok(Some(ProfileAnswer {
+                body: Body::render(&wire::User::from(&user))?,
+                version: user.version,
+                role: user.role,
+            }))
+        })
+        .await
+    }
+
+    pub async fn instructor(&self, via: Via, id: i64) -> Result<Read<Option<Arc<PlainAnswer>>>> {
+        self.find(via, &InstructorKey { id }, move |store| async move {
+            let profile = store.instructor(id).await?;
+            let Some(profile) = profile else {
+                return Ok(None);
+            };
+            let body = Body::render(&wire::Instructor::from(&profile))?;
+            Ok(Some(PlainAnswer { body }))
+        })
+        .await
+    }
+
+    /// The round trip to Redis; `None` without Redis, an error text when it does not answer.
+    pub async fn ping_redis(&self) -> Option<std::result::Result<Duration, String>> {
+        let ping = self.cache.ping_redis().await?;
+        Some(ping.map_err(|e| e.to_string()))
+    }
+
+    async fn get<K, F, L>(&self, via: Via, key: &K, load: F) -> Result<Read<Arc<K::Value>>>
+    where
+        K: CacheKey<Scope = Public>,
+        F: FnOnce(Arc<Store>) -> L + Send + 'static,
+        L: Future<Output = store::Result<K::Value>> + Send + 'static,
+    {
+        let store = Arc::clone(&self.store);
+        if via == Via::Database {
+            let value = Arc::new(load(store).await?);
+            return Ok(Read::from_database(value));
+        }
+        let read = self.cache.get_or_load(key, move || load(store)).await?;
+        Ok(self.told(read))
+    }
+
+    async fn find<K, F, L>(&self, via: Via, key: &K, load: F) -> Result<Read<Option<Arc<K::Value>>>>
+    where
+        K: CacheKey<Scope = Public>,
+        F: FnOnce(Arc<Store>) -> L + Send + 'static,
+        L: Future<Output = store::Result<Option<K::Value>>> + Send + 'static,
+    {
+        let store = Arc::clone(&self.store);
+        if via == Via::Database {
+            let value = load(store).await?.map(Arc::new);
+            return Ok(Read::from_database(value));
+        }
+        let read = self.cache.find_or_load(key, move || load(store)).await?;
+        Ok(self.told(read))
+    }
+
+    fn told<T>(&self, read: Cached<T>) -> Read<T> {
+        let tier = match read.source {
+            Source::L1 => Some(Tier::L1),
+            Source::L2 => Some(Tier::L2),
+            Source::Loader | Source::Joined => None,
+        };
+        let origin = match (self.caching, tier) {
+            (Caching::Off, _) => Origin::Off,
+            (Caching::On, None) => Origin::Loaded,
+            (Caching::On, Some(tier)) => Origin::Cache {
+                tier,
+                freshness: if read.is_stale { Freshness::Stale } else { Freshness::Fresh },
+                age: read.age,
+                ttl: read.ttl,
+            },
+        };
+        Read { value: read.value, origin }
+    }
+}
+
+impl<T> Read<T> {
+    pub fn from_database(value: T) -> Self {
+        Self { value, origin: Origin::Database }
+    }
+
+    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Read<U> {
+        Read { value: f(self.value), origin: self.origin }
+    }
+}

@@ -1,0 +1,61 @@
+//! The cache's counters, for the operators' endpoints.
+
+use larder::L2State;
+
+use super::Reads;
+
+/// What the cache has done since the start.
+#[derive(Debug, Clone)]
+pub struct CacheReport {
+    pub namespaces: Vec<NamespaceReport>,
+    pub l1_bytes: u64,
+    pub l1_capacity: u64,
+    pub l1_entries: u64,
+    /// `off`, `up` or `down`.
+    pub redis: &'static str,
+    pub pending_invalidations: usize,
+}
+
+#[derive(Debug, Clone)]
+pub struct NamespaceReport {
+    pub namespace: &'static str,
+    pub l1_hits: u64,
+    pub l2_hits: u64,
+    pub misses: u64,
+    pub stale: u64,
+    pub loads: u64,
+    pub load_errors: u64,
+    pub coalesced: u64,
+    pub fills_refused: u64,
+    pub l2_errors: u64,
+}
+
+impl Reads {
+    pub fn stats(&self) -> CacheReport {
+        let stats = self.cache.stats();
+        let namespace = |n: &larder::NamespaceStats| NamespaceReport {
+            namespace: n.namespace,
+            l1_hits: n.l1_hits,
+            l2_hits: n.l2_hits,
+            misses: n.misses,
+            stale: n.stale,
+            loads: n.loads,
+            load_errors: n.load_errors,
+            coalesced: n.coalesced,
+            fills_refused: n.fills_refused,
+            l2_errors: n.l2_errors,
+        };
+        CacheReport {
+            namespaces: stats.namespaces.iter().map(namespace).collect(),
+            l1_bytes: stats.l1.bytes,
+            l1_capacity: stats.l1.capacity,
+            l1_entries: stats.l1.entries,
+            redis: match stats.l2 {
+                L2State::Off => "off",
+                L2State::Up => "up",
+                L2State::Down => "down",
+            },
+            pending_invalidations: stats.pending_invalidations,
+        }
+    }
+}

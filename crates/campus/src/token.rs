@@ -1,0 +1,159 @@
+//! Access tokens: JSON Web Tokens signed with HMAC-SHA-256, and nothing else.
+//!
+//! A general JWT library would bring every algorithm along; refusing all but
+//! one is what keeps `alg: none` and key confusion out.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+
+use crate::model::{Principal, Role, Timestamp};
+
+/// `{"alg":"HS256","typ":"JWT"}`
+const HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
+
+/// Tokens are short; a longer text is not worth a signature check.
+const MAX_LENGTH: usize = 1024;
+
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    #[serde(default)]
+    crit: Option<serde_json::Value>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    sub: String,
+    role: Role,
+    typ: String,
+    iat: i64,
+    exp: i64,
+}
+
+/// Why a token is not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rejected {
+    Invalid,
+    Expired,
+}
+
+/// Signs and checks access tokens.
+#[derive(Clone)]
+pub struct TokenKey {
+    mac: Hmac<Sha256>,
+    lifetime: Duration,
+}
+
+impl TokenKey {
+    pub fn new(secret: &[u8], lifetime: Duration) -> Self {
+        // HMAC takes keys of any length; the type cannot say so.
+        #[expect(clippy::expect_used, reason = "HMAC accepts a key of any length")]
+        let mac = Hmac::new_from_slice(secret).expect("HMAC accepts a key of any length");
+        Self { mac, lifetime }
+    }
+
+    pub fn lifetime(&self) -> Duration {
+        self.lifetime
+    }
+
+    pub fn sign(&self, principal: Principal, now: Timestamp) -> String {
+        let claims = serde_json::json!({
+            "sub": principal.id.to_string(),
+            "role": principal.role,
+            "typ": "access",
+            "iat": now.seconds(),
+            "exp": now.plus(self.lifetime).seconds(),
+        });
+        let claims = URL_SAFE_NO_PAD.encode(claims.to_string());
+        let signed = format!("{HEADER}.{claims}");
+        let mac = self.mac.clone().chain_update(&signed).finalize();
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.into_bytes()))
+    }
+
+    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Principal, Rejected> {
+        let claims = self.claims(token).ok_or(Rejected::Invalid)?;
+        let id = claims.sub.parse().map_err(|_| Rejected::Invalid)?;
+        if claims.typ != "access" || claims.iat > now.seconds() + 60 {
+            return Err(Rejected::Invalid);
+        }
+        if claims.exp <= now.seconds() {
+            return Err(Rejected::Expired);
+        }
+        let role = claims.role;
+        Ok(Principal { id, role })
+    }
+
+    /// The claims of a well-formed token with a good signature.
+    fn claims(&self, token: &str) -> Option<Claims> {
+        if token.len() > MAX_LENGTH {
+            return None;
+        }
+        let (signed, signature) = token.rsplit_once('.')?;
+        let (header, claims) = signed.split_once('.')?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
+        let mac = self.mac.clone().chain_update(signed);
+        mac.verify_slice(&signature).ok()?;
+        if header != HEADER {
+            let header = URL_SAFE_NO_PAD.decode(header).ok()?;
+            let header: Header = serde_json::from_slice(&header).ok()?;
+            if header.alg != "HS256" || header.crit.is_some() {
+                return None;
+            }
+        }
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    use super::{Rejected, TokenKey};
+    use crate::model::{Principal, Role, Timestamp};
+
+    const NOW: Timestamp = Timestamp(1_700_000_000_000_000);
+    const ADA: Principal = Principal { id: 7, role: Role::Instructor };
+
+    fn key(secret: &[u8]) -> TokenKey {
+        TokenKey::new(secret, Duration::from_secs(900))
+    }
+
+    #[test]
+    fn a_token_says_who_it_was_signed_for_until_it_expires() {
+        let key = key(b"0123456789abcdef0123456789abcdef");
+        let token = key.sign(ADA, NOW);
+        assert_eq!(key.verify(&token, NOW), Ok(ADA));
+        let later = NOW.plus(Duration::from_secs(900));
+        assert_eq!(key.verify(&token, later), Err(Rejected::Expired));
+    }
+
+    #[test]
+    fn a_token_of_another_key_or_with_another_claim_is_refused() {
+        let token = key(b"one").sign(ADA, NOW);
+        assert_eq!(key(b"two").verify(&token, NOW), Err(Rejected::Invalid));
+        let claims = URL_SAFE_NO_PAD
+            .encode(r#"{"sub":"1","role":"admin","typ":"access","iat":0,"exp":9999999999}"#);
+        let mut parts: Vec<&str> = token.split('.').collect();
+        parts[1] = &claims;
+        let forged = parts.join(".");
+        assert_eq!(key(b"one").verify(&forged, NOW), Err(Rejected::Invalid));
+    }
+
+    #[test]
+    fn an_unsigned_token_is_refused() {
+        let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#);
+        let claims = URL_SAFE_NO_PAD
+            .encode(r#"{"sub":"1","role":"admin","typ":"access","iat":0,"exp":9999999999}"#);
+        for token in [format!("{header}.{claims}."), format!("{header}.{claims}"), String::new()] {
+            assert_eq!(key(b"one").verify(&token, NOW), Err(Rejected::Invalid));
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! The JSON shapes of the answers, as clients see them.
+//!
+//! Cached answers are rendered from these, so a hit and a miss and the answer
+//! of a write cannot differ. Requests are described beside their handlers.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::model::{self, CourseStatus, EnrollmentStatus, Level, Metadata, Money, Role, Timestamp};
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Course {
+    #[schema(example = 42)]
+    pub id: i64,
+    #[schema(example = "rust-for-web-services")]
+    pub slug: String,
+    #[schema(example = "Rust for Web Services")]
+    pub title: String,
+    pub description: String,
+    #[schema(example = "Programming")]
+    pub category: String,
+    pub level: Level,
+    pub price: Money,
+    pub status: CourseStatus,
+    pub instructor: InstructorRef,
+    /// `null`: no limit.
+    pub max_students: Option<i64>,
+    pub enrolled_count: i64,
+    pub rating: Rating,
+    pub published_at: Option<Timestamp>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub version: i64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct InstructorRef {
+    pub id: i64,
+    pub full_name: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Rating {
+    /// `null` while nobody has voted.
+    pub average: Option<f64>,
+    pub count: i64,
+}
+
+impl From<&model::Course> for Course {
+    fn from(course: &model::Course) -> Self {
+        Self {
+            id: course.id,
+            slug: course.slug.clone(),
+            title: course.title.clone(),
+            description: course.description.clone(),
+            category: course.category.clone(),
+            level: course.level,
+            price: course.price,
+            status: course.status,
+            instructor: InstructorRef {
+                id: course.instructor.id,
+                full_name: course.instructor.full_name.clone(),
+            },
+            max_students: course.max_students,
+            enrolled_count: course.enrolled_count,
+            rating: Rating { average: course.rating.average(), count: course.rating.count },
+            published_at: course.published_at,
+            created_at: course.created_at,
+            updated_at: course.updated_at,
+            version: course.version,
+        }
+    }
+}
+
+/// A page of courses.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CourseList {
+    pub items: Vec<Course>,
+    pub total: i64,
+    pub skip: i64,
+    pub limit: i64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Content {
+    pub course_id: i64,
+    pub version: i64,
+    pub modules: Vec<Module>,
+    pub metadata: Metadata,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Module {
+    pub id: i64,
+    pub title: String,
+    pub position: i64,
+    pub lessons: Vec<Lesson>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Lesson {
+    pub id: i64,
+    pub title: String,
+    #[schema(example = "text")]
+    pub kind: String,
+    pub duration_minutes: i64,
+    pub body: String,
+}
+
+impl Content {
+    pub fn new(course_id: i64, content: &model::Content, version: i64) -> Self {
+        Self {
+            course_id,
+            version,
+            modules: content.modules.iter().map(Module::from).collect(),
+            metadata: content.metadata.clone(),
+        }
+    }
+}
+
+impl From<&model::Module> for Module {
+    fn from(module: &model::Module) -> Self {
+        Self {
+            id: module.id,
+            title: module.title.clone(),
+            position: module.position,
+            lessons: module.lessons.iter().map(Lesson::from).collect(),
+        }
+    }
+}
+
+impl From<&model::Lesson> for Lesson {
+    fn from(lesson: &model::Lesson) -> Self {
+        Self {
+            id: lesson.id,
+            title: lesson.title.clone(),
+            kind: lesson.kind.clone(),
+            duration_minutes: lesson.duration_minutes,
+            body: lesson.body.clone(),
+        }
+    }
+}
+
+/// How full a course is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Seats {
+    pub course_id: i64,
+    pub enrolled: i64,
+    /// `null`: no limit.
+    pub max_students: Option<i64>,
+}
+
+/// A person as others see them.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct User {
+    pub id: i64,
+    #[schema(example = "ada")]
+    pub username: String,
+    #[schema(example = "Ada Lovelace")]
+    pub full_name: String,
+    pub role: Role,
+    pub bio: Option<String>,
+    pub created_at: Timestamp,
+}
+
+impl From<&model::User> for User {
+    fn from(user: &model::User) -> Self {
+        Self {
+            id: user.id,
+            username: user.username.clone(),
+            full_name: user.full_name.clone(),
+            role: user.role,
+            bio: user.bio.clone(),
+            created_at: user.created_at,
+        }
+    }
+}
+
+/// A person as they see themselves.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Me {
+    pub id: i64,
+    pub username: String,
+    #[schema(example = "ada@example.org")]
+    pub email: Option<String>,
+    pub full_name: String,
+    pub role: Role,
+    pub bio: Option<String>,
+    pub created_at: Timestamp,
+}
+
+impl From<&model::User> for Me {
+    fn from(user: &model::User) -> Self {
+        Self {
+            id: user.id,
+            username: user.username.clone(),
+            email: user.email.clone(),
+            full_name: user.full_name.clone(),
+            role: user.role,
+            bio: user.bio.clone(),
+            created_at: user.created_at,
+        }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Instructor {
+    pub user_id: i64,
+    pub full_name: String,
+    pub headline: Option<String>,
+    pub bio: Option<String>,
+    pub expertise: Vec<String>,
+}
+
+impl From<&model::InstructorProfile> for Instructor {
+    fn from(profile: &model::InstructorProfile) -> Self {
+        Self {
+            user_id: profile.user_id,
+            full_name: profile.full_name.clone(),
+            headline: profile.headline.clone(),
+            bio: profile.bio.clone(),
+            expertise: profile.expertise.clone(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Enrollment {
+    pub id: i64,
+    pub course_id: i64,
+    pub student_id: i64,
+    pub status: EnrollmentStatus,
+    pub payment_amount: Option<Money>,
+    #[schema(example = "completed")]
+    pub payment_status: Option<String>,
+    pub enrollment_source: String,
+    pub enrolled_at: Timestamp,
+    pub started_at: Option<Timestamp>,
+    pub completed_at: Option<Timestamp>,
+    pub dropped_at: Option<Timestamp>,
+    pub last_accessed_at: Option<Timestamp>,
+    pub last_lesson_id: Option<i64>,
+    pub time_spent_minutes: i64,
+    pub completion_percentage: f64,
+    pub completed_lessons: Vec<i64>,
+    pub completed_modules: Vec<i64>,
+    pub total_lessons: i64,
+    pub version: i64,
+}
+
+impl From<model::EnrollmentDetail> for Enrollment {
+    fn from(detail: model::EnrollmentDetail) -> Self {
+        let completion_percentage = detail.completion_percentage();
+        let enrollment = detail.enrollment;
+        Self {
+            id: enrollment.id,
+            course_id: enrollment.course_id,
+            student_id: enrollment.student_id,
+            status: enrollment.status,
+            payment_amount: enrollment.payment_amount,
+            payment_status: enrollment.payment_status,
+            enrollment_source: enrollment.source,
+            enrolled_at: enrollment.enrolled_at,
+            started_at: enrollment.started_at,
+            completed_at: enrollment.completed_at,
+            dropped_at: enrollment.dropped_at,
+            last_accessed_at: enrollment.last_accessed_at,
+            last_lesson_id: enrollment.last_lesson_id,
+            time_spent_minutes: enrollment.time_spent_minutes,
+            completion_percentage,
+            completed_lessons: detail.completed_lessons,
+            completed_modules: detail.completed_modules,
+            total_lessons: detail.total_lessons,
+            version: enrollment.version,
+        }
+    }
+}
+
+/// A page of one's enrollments.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EnrollmentList {
+    pub items: Vec<Enrollment>,
+    pub total: i64,
+    pub skip: i64,
+    pub limit: i64,
+}
+
+/// What a login or a refresh gives.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TokenPair {
+    pub access_token: String,
+    pub refresh_token: String,
+    #[schema(example = "bearer")]
+    pub token_type: &'static str,
+    /// Seconds until the access token expires.
+    #[schema(example = 900)]
+    pub expires_in: u64,
+}
