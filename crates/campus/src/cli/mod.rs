@@ -92,7 +92,7 @@ async fn dispatch(cli: Cli, out: &mut Output) -> Result<ExitCode, Failure> {
         Command::Migrate => migrate::run(&config, out).await?,
         Command::Seed(args) => seed::run(&args, &config, clock, out).await?,
         Command::User(args) => user::run(&args, &config, clock, out).await?,
-        Command::Health => return Ok(health::run(&config, out).await?),
+        Command::Health => return health::run(&config, out).await,
         Command::Config(args) => config::run(&args, &config, out)?,
         Command::Openapi => {}
     }

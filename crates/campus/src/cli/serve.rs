@@ -34,6 +34,7 @@ pub(super) async fn run(config: &Config, clock: Clock, out: &mut Output) -> Resu
     let admin_password = first_start(config, &app).await?;
     greet(config, &app, &url, admin_password.as_deref(), out)?;
     serve(listener, Arc::clone(&app)).await?;
+    app.store().close().await?;
     tracing::info!("stopped");
     // Held until here: nobody else may open the file while requests were still running.
     drop(lock);
@@ -85,25 +86,32 @@ async fn listen(addr: SocketAddr) -> Result<TcpListener, Failure> {
     })
 }
 
-/// What an empty database gets: an admin and, unless told otherwise, the demo catalogue.
-/// Answers the admin's password if it was made up here.
+/// What an empty database gets: the demo catalogue, unless told otherwise, and an
+/// admin, whose password is answered if it was made up here. The admin comes last:
+/// a start that is cut short must not leave one whose password nobody has seen.
 async fn first_start(config: &Config, app: &App) -> Result<Option<String>, Failure> {
+    let first = app.learning.is_first_start().await?;
+    if first && config.seed == Seed::Demo {
+        import_demo(app).await?;
+    }
     let given = config.auth.admin_password.as_ref();
     let password = given.map(|password| password.expose().to_owned());
-    let Some(password) = app.learning.create_first_admin(password).await? else {
-        return Ok(None);
+    let created = app.learning.create_first_admin(password).await?;
+    Ok(created.filter(|_| given.is_none()))
+}
+
+async fn import_demo(app: &App) -> Result<(), Failure> {
+    let Some(imported) = import::demo(app.store(), app.clock.now()).await? else {
+        return Ok(());
     };
-    if config.seed == Seed::Demo {
-        let imported = import::demo(app.store(), app.clock.now()).await?;
-        app.reads.imported(&imported).await;
-        tracing::info!(
-            courses = imported.courses.inserted,
-            lessons = imported.lessons,
-            enrollments = imported.enrollments.inserted,
-            "imported the demo catalogue"
-        );
-    }
-    Ok(given.is_none().then_some(password))
+    app.reads.imported(&imported).await;
+    tracing::info!(
+        courses = imported.courses.inserted,
+        lessons = imported.lessons,
+        enrollments = imported.enrollments.inserted,
+        "imported the demo catalogue"
+    );
+    Ok(())
 }
 
 fn greet(

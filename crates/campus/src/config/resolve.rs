@@ -23,8 +23,10 @@ const KNOWN_SECRETS: &[&str] = &[
     "secret",
 ];
 
+type Field = fn(&Settings) -> &Option<String>;
+
 /// Variables that are accepted before what they configure is there.
-const WITHOUT_EFFECT_YET: &[(&str, fn(&Settings) -> &Option<String>)] = &[
+const WITHOUT_EFFECT_YET: &[(&str, Field)] = &[
     ("CACHE_STRICT_WRITES", |s| &s.cache_strict_writes),
     ("CACHE_COMPRESS_ABOVE_KB", |s| &s.cache_compress_above_kb),
     ("CACHE_DEGRADED_L1_TTL", |s| &s.cache_degraded_l1_ttl),
@@ -33,6 +35,8 @@ const WITHOUT_EFFECT_YET: &[(&str, fn(&Settings) -> &Option<String>)] = &[
     ("WARM_PAGE_SIZE", |s| &s.warm_page_size),
     ("METRICS_ADDR", |s| &s.metrics_addr),
     ("METRICS_TOKEN", |s| &s.metrics_token),
+    ("REDIS_MAX_CONNECTIONS", |s| &s.redis_max_connections),
+    ("REDIS_SOCKET_CONNECT_TIMEOUT", |s| &s.redis_socket_connect_timeout),
     ("CORS_ORIGINS", |s| &s.cors_origins),
 ];
 

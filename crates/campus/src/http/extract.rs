@@ -1,9 +1,9 @@
 //! What handlers are given: bodies, parameters and conditions, refused as problems.
 
-use axum::body::to_bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 
 use super::error::Problem;
@@ -12,6 +12,9 @@ use super::error::Problem;
 pub(super) const DEFAULT_LIMIT: usize = 64 * 1024;
 pub(super) const AUTH_LIMIT: usize = 4 * 1024;
 pub(super) const CONTENT_LIMIT: usize = 2 * 1024 * 1024;
+
+/// A body larger than this is not even read to its end.
+const DRAIN_LIMIT: usize = 32 * 1024 * 1024;
 
 /// A JSON body of at most `LIMIT` bytes.
 pub(super) struct Json<T, const LIMIT: usize = DEFAULT_LIMIT>(pub(super) T);
@@ -26,19 +29,32 @@ impl<S: Sync, T: DeserializeOwned, const LIMIT: usize> FromRequest<S> for Json<T
                 "The body must be application/json",
             ));
         }
-        if declared_length(request.headers()).is_some_and(|length| length > LIMIT) {
-            return Err(too_large(LIMIT));
-        }
-        let body = to_bytes(request.into_body(), LIMIT).await;
-        let body = body.map_err(|error| {
-            let source = std::error::Error::source(&error);
-            match source {
-                Some(cause) if cause.is::<http_body_util::LengthLimitError>() => too_large(LIMIT),
-                _ => Problem::new(StatusCode::BAD_REQUEST, "The body could not be read"),
-            }
-        })?;
+        let body = read_body(request, LIMIT).await?;
         parse(&body).map(Self)
     }
+}
+
+/// Reads at most `limit` bytes. What is over the limit is read and thrown away, up
+/// to a point: a client that is still sending would not hear the answer otherwise.
+async fn read_body(request: Request, limit: usize) -> Result<Vec<u8>, Problem> {
+    let declared = declared_length(request.headers()).unwrap_or(0);
+    let mut body = request.into_body();
+    let mut kept = Vec::with_capacity(declared.min(limit));
+    let mut seen = 0usize;
+    while let Some(frame) = body.frame().await {
+        let frame = frame
+            .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "The body could not be read"))?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        seen = seen.saturating_add(data.len());
+        if seen <= limit {
+            kept.extend_from_slice(&data);
+        } else if seen > DRAIN_LIMIT {
+            break;
+        }
+    }
+    if seen > limit { Err(too_large(limit)) } else { Ok(kept) }
 }
 
 /// Malformed JSON is 400; JSON that is not what was asked for is 422 and names the field.
@@ -47,7 +63,11 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         let cause = error.into_inner();
+        // A wrong field may come before the place where the text stops being JSON at all.
         if cause.is_data() {
+            if let Err(cause) = serde_json::from_slice::<serde::de::IgnoredAny>(body) {
+                return malformed(&cause);
+            }
             let field = if path == "." { "body".to_owned() } else { path };
             Problem::unprocessable(field, without_position(&cause))
         } else {

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
 use super::passwords::Match;
-use super::{Error, Learning, Result, overtaken, passwords};
+use super::{Error, Learning, Result, overtaken};
 use crate::model::{
     InstructorProfile, NewUser, Patch, Principal, ProfileEdit, Refusal, Role, User, Window,
 };
@@ -301,9 +301,14 @@ impl Learning {
         Ok(profile)
     }
 
-    /// The first admin of a fresh database. `None` when there are users already.
+    /// Whether nobody has ever run this database: a server that has started leaves an admin.
+    pub async fn is_first_start(&self) -> Result<bool> {
+        Ok(!self.store.has_admin().await?)
+    }
+
+    /// Creates the first admin and answers the password; `None` when there is an admin.
     pub async fn create_first_admin(&self, password: Option<String>) -> Result<Option<String>> {
-        if !self.store.has_no_users().await? {
+        if self.store.has_admin().await? {
             return Ok(None);
         }
         let password = password.unwrap_or_else(|| random_token()[..20].to_owned());
@@ -311,11 +316,15 @@ impl Learning {
             username: "admin".to_owned(),
             email: "admin@campus.local".to_owned(),
             full_name: "Administrator".to_owned(),
-            password_hash: passwords::hash(&password),
+            password_hash: self.passwords.hash(password.clone()).await?,
             role: Role::Admin,
         };
         let tx = self.store.begin().await?;
-        let user = tx.insert_user(admin, self.clock.now()).await?;
+        let user = match tx.insert_user(admin, self.clock.now()).await {
+            // Another server on the same database was faster.
+            Err(e) if e.is_duplicate() => return Ok(None),
+            user => user?,
+        };
         tx.commit().await?;
         self.reads.user_registered(user.id).await;
         Ok(Some(password))

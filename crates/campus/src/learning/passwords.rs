@@ -69,7 +69,7 @@ impl Passwords {
 }
 
 /// Argon2id with the crate's defaults (19 MiB, 2 passes) and a random salt.
-pub(super) fn hash(password: &str) -> String {
+fn hash(password: &str) -> String {
     #[expect(clippy::expect_used, reason = "fails only without a system random source")]
     let hash = Argon2::default()
         .hash_password(password.as_bytes())

@@ -270,8 +270,8 @@ impl Reads {
             (Caching::On, Some(tier)) => Origin::Cache {
                 tier,
                 freshness: if read.is_stale { Freshness::Stale } else { Freshness::Fresh },
-                age: read.age,
-                ttl: read.ttl,
+                age: read.age(),
+                ttl: read.ttl(),
             },
         };
         Read { value: read.value, origin }

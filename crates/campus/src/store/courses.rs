@@ -113,6 +113,11 @@ impl Store {
         one(&self.reader, select).await
     }
 
+    /// Whether there is no course of any status, nor has been one.
+    pub async fn has_no_courses(&self) -> Result<bool> {
+        Ok(courses::Entity::find().one(&self.reader).await?.is_none())
+    }
+
     /// A page of the public catalogue and how many courses match in all.
     pub async fn published_courses(
         &self,

@@ -16,6 +16,7 @@ mod tokens;
 mod users;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, SqliteTransactionMode, Statement,
@@ -31,6 +32,8 @@ pub use tokens::Rotation;
 pub use users::Credentials;
 
 pub type Result<T> = std::result::Result<T, Error>;
+
+const MIGRATION_ATTEMPTS: u32 = 4;
 
 /// A handle to the database; clones share the same connections.
 #[derive(Debug, Clone)]
@@ -50,8 +53,22 @@ impl Store {
         Ok(Self { writer, reader, location })
     }
 
-    /// Brings the schema up to date and tells whether there was anything to do.
+    /// Brings the schema up to date and tells how many steps that took.
+    ///
+    /// Tried again when it fails: of two servers that start on one empty
+    /// PostgreSQL at once, one finds the tables made while it was making them.
     pub async fn migrate(&self) -> Result<usize> {
+        let mut attempts = 1;
+        loop {
+            match self.migrate_once().await {
+                Err(_) if attempts < MIGRATION_ATTEMPTS => attempts += 1,
+                result => return result,
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    async fn migrate_once(&self) -> Result<usize> {
         let pending = migrations::Migrator::get_pending_migrations(&self.writer).await?.len();
         if pending > 0 {
             migrations::Migrator::up(&self.writer, None).await?;
@@ -96,9 +113,9 @@ impl Store {
     }
 
     /// Closes the connections; SQLite folds its write-ahead log into the file.
-    pub async fn close(self) -> Result<()> {
-        self.reader.close().await?;
-        self.writer.close().await?;
+    pub async fn close(&self) -> Result<()> {
+        self.reader.close_by_ref().await?;
+        self.writer.close_by_ref().await?;
         Ok(())
     }
 }
