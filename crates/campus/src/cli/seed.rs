@@ -101,6 +101,7 @@ async fn catalogue(args: &CatalogueArgs, config: &Config, clock: Clock) -> Resul
     bar.finish_and_clear();
     let reports = imported?;
     let cache = invalidate(&app, &reports).await;
+    app.store().close().await?;
     Ok(Done { parts, reports, database: Some(location.to_string()), cache })
 }
 

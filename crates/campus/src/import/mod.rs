@@ -73,10 +73,14 @@ pub enum DemoError {
     Store(#[from] store::Error),
 }
 
-/// Puts the bundled demo catalogue into a database: courses, people, enrollments and ratings.
-pub async fn demo(store: &Store, now: Timestamp) -> Result<Imported, DemoError> {
+/// Puts the bundled demo catalogue into a database that has no courses: courses, people,
+/// enrollments and ratings. `None` when there are courses already: the demo must not mix with them.
+pub async fn demo(store: &Store, now: Timestamp) -> Result<Option<Imported>, DemoError> {
+    if !store.has_no_courses().await? {
+        return Ok(None);
+    }
     let catalogue = demo::catalogue(now)?;
-    Ok(store.import(&catalogue, now, &mut |_| {}).await?)
+    Ok(Some(store.import(&catalogue, now, &mut |_| {}).await?))
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -55,13 +55,6 @@ impl Store {
         find(&self.reader, id).await?.map(credentials).transpose()
     }
 
-    /// Whether nobody can log in yet. Imported people cannot, so a catalogue that
-    /// was imported before the first start does not count.
-    pub async fn has_no_accounts(&self) -> Result<bool> {
-        let accounts = users::Entity::find().filter(users::Column::PasswordHash.is_not_null());
-        Ok(accounts.one(&self.reader).await?.is_none())
-    }
-
     pub async fn has_admin(&self) -> Result<bool> {
         let admins = users::Entity::find().filter(users::Column::Role.eq(Role::Admin.as_str()));
         let live = admins.filter(users::Column::DeletedAt.is_null());
