@@ -51,7 +51,7 @@ pub struct RedisConfig {
     pub prefix: String,
     pub op_timeout: Duration,
     pub connect_timeout: Duration,
-    pub max_connections: u32,
+    pub max_connections: u64,
 }
 
 impl RedisConfig {

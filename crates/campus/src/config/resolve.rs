@@ -1,15 +1,14 @@
 //! From texts to a checked [`Config`].
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::Path;
-use std::str::FromStr;
 use std::time::Duration;
 
 use super::{
-    AuthConfig, CacheConfig, Config, ConfigError, DatabaseUrl, LogFormat, Network, RedisConfig,
-    Secret, Seed, Settings, Toggle, lifetimes, names,
+    AuthConfig, CacheConfig, Config, ConfigError, DatabaseUrl, Lifetime, LogFormat, Network,
+    RedisConfig, Secret, Seed, Settings, Toggle, lifetimes, names,
 };
 
 /// Secrets that stand in tutorials and seed documents.
@@ -182,132 +181,112 @@ impl Check<'_> {
         if !url.starts_with("redis://") && !url.starts_with("rediss://") {
             self.problems.push("REDIS_URL must start with redis:// or rediss://".to_owned());
         }
-        let url = with_password(url, set(&s.redis_password));
-        let seconds = self.value(
-            "REDIS_SOCKET_TIMEOUT",
-            &s.redis_socket_timeout,
-            "0.1",
-            "a number of seconds",
-        );
-        let millis = self.value(
-            "REDIS_OP_TIMEOUT_MS",
-            &s.redis_op_timeout_ms,
-            "100",
-            "a number of milliseconds",
-        );
-        let op_timeout =
-            if set(&s.redis_op_timeout_ms).is_some() || set(&s.redis_socket_timeout).is_none() {
-                Duration::from_millis(millis)
-            } else {
-                Duration::try_from_secs_f64(seconds).unwrap_or_default()
-            };
-        if op_timeout.is_zero() || op_timeout > Duration::from_secs(60) {
-            self.problems.push("REDIS_OP_TIMEOUT_MS must be between 1 and 60000".to_owned());
-        }
-        let connect: u64 = self.value(
-            "REDIS_SOCKET_CONNECT_TIMEOUT",
-            &s.redis_socket_connect_timeout,
-            "2",
-            "a number of seconds",
-        );
+        let (connect, most) = (&s.redis_socket_connect_timeout, &s.redis_max_connections);
         Some(RedisConfig {
-            url,
+            url: with_password(url, set(&s.redis_password)),
             prefix: set(&s.redis_key_prefix).unwrap_or("skillup:").to_owned(),
-            op_timeout,
-            connect_timeout: Duration::from_secs(connect),
-            max_connections: self.value(
-                "REDIS_MAX_CONNECTIONS",
-                &s.redis_max_connections,
-                "10",
-                "a number of connections",
-            ),
+            op_timeout: self.redis_op_timeout(),
+            connect_timeout: Duration::from_secs(self.number(
+                "REDIS_SOCKET_CONNECT_TIMEOUT",
+                connect,
+                2,
+                1..=60,
+            )),
+            max_connections: self.number("REDIS_MAX_CONNECTIONS", most, 10, 1..=1000),
         })
+    }
+
+    /// Milliseconds win over the seconds of the older name.
+    fn redis_op_timeout(&mut self) -> Duration {
+        let s = self.settings;
+        let name = "REDIS_OP_TIMEOUT_MS";
+        let millis = self.number(name, &s.redis_op_timeout_ms, 100, 1..=60_000);
+        let Some(text) = set(&s.redis_socket_timeout) else {
+            return Duration::from_millis(millis);
+        };
+        let seconds = text.parse().ok().and_then(|s| Duration::try_from_secs_f64(s).ok());
+        let allowed = Duration::from_millis(1)..=Duration::from_secs(60);
+        match seconds.filter(|seconds| allowed.contains(seconds)) {
+            Some(seconds) if set(&s.redis_op_timeout_ms).is_none() => seconds,
+            Some(_) => Duration::from_millis(millis),
+            None => {
+                let problem = "is not a number of seconds from 0.001 to 60";
+                self.problems.push(format!("REDIS_SOCKET_TIMEOUT: '{text}' {problem}"));
+                Duration::from_millis(millis)
+            }
+        }
     }
 
     fn cache(&mut self) -> CacheConfig {
         let s = self.settings;
-        let megabytes: u64 = self.value(
-            "CACHE_MAX_MEMORY_MB",
-            &s.cache_max_memory_mb,
-            "256",
-            "a whole number of megabytes",
-        );
-        if !(1..=1_048_576).contains(&megabytes) {
-            self.problems.push("CACHE_MAX_MEMORY_MB must be between 1 and 1048576".to_owned());
+        let name = "CACHE_MAX_MEMORY_MB";
+        let megabytes = self.number(name, &s.cache_max_memory_mb, 256, 1..=1_048_576);
+        let name = "CACHE_MAX_ENTRY_KB";
+        let kilobytes = self.number(name, &s.cache_max_entry_kb, 1024, 1..=524_288);
+        let name = "CACHE_L1_MAX_TTL";
+        let l1_max = self.number(name, &s.cache_l1_max_ttl, 0, 0..=86_400);
+        let lifetimes = self.lifetimes();
+        CacheConfig {
+            enabled: self.toggle("CACHE_ENABLED", &s.cache_enabled),
+            l1: self.toggle("CACHE_L1_ENABLED", &s.cache_l1_enabled),
+            l1_bytes: megabytes << 20,
+            max_entry_bytes: (kilobytes << 10) as usize,
+            l1_max_ttl: (l1_max > 0).then(|| Duration::from_secs(l1_max)),
+            lifetimes,
         }
-        let kilobytes: usize = self.value(
-            "CACHE_MAX_ENTRY_KB",
-            &s.cache_max_entry_kb,
-            "1024",
-            "a whole number of kilobytes",
-        );
-        let l1_max: u64 =
-            self.value("CACHE_L1_MAX_TTL", &s.cache_l1_max_ttl, "0", "a number of seconds");
-        // Flags and variables share their fields; only the per-namespace names have no flag.
+    }
+
+    /// Flags and variables share their fields; only the per-namespace names have no flag.
+    fn lifetimes(&mut self) -> BTreeMap<&'static str, Lifetime> {
+        let (s, vars) = (self.settings, self.vars);
         let lookup = |name: &str| {
             let flag = match name {
                 "CACHE_DEFAULT_TTL" => &s.cache_default_ttl,
                 "REDIS_DEFAULT_TTL" => &s.redis_default_ttl,
                 "REDIS_COURSE_TTL" => &s.redis_course_ttl,
                 "CACHE_TTL_ARTICLES_DETAIL" => &s.cache_ttl_articles_detail,
-                _ => return self.vars.get(name).filter(|v| !v.trim().is_empty()).cloned(),
+                _ => return vars.get(name).filter(|v| !v.trim().is_empty()).cloned(),
             };
             set(flag).map(str::to_owned)
         };
-        let lifetimes = lifetimes::read(lookup, &mut self.problems);
-        CacheConfig {
-            enabled: self.toggle("CACHE_ENABLED", &s.cache_enabled),
-            l1: self.toggle("CACHE_L1_ENABLED", &s.cache_l1_enabled),
-            l1_bytes: megabytes << 20,
-            max_entry_bytes: kilobytes.saturating_mul(1024),
-            l1_max_ttl: (l1_max > 0).then(|| Duration::from_secs(l1_max)),
-            lifetimes,
-        }
+        lifetimes::read(lookup, &mut self.problems)
     }
 
     fn auth(&mut self, database_url: &str) -> AuthConfig {
         let s = self.settings;
-        let jwt_secret = set(&s.jwt_secret);
-        match jwt_secret {
-            Some(secret) if KNOWN_SECRETS.contains(&secret) => self
-                .problems
-                .push("JWT_SECRET is a well-known example; choose one of your own".to_owned()),
-            Some(secret) if secret.len() < 32 => self
-                .problems
-                .push(format!("JWT_SECRET has {} bytes; at least 32 are needed", secret.len())),
-            None if database_url.starts_with("postgres") => self.problems.push(
-                "JWT_SECRET must be set with PostgreSQL: all servers need the same one".to_owned(),
-            ),
-            _ => {}
-        }
-        let minutes: u64 = self.value(
-            "ACCESS_TOKEN_EXPIRE_MINUTES",
-            &s.access_token_expire_minutes,
-            "15",
-            "a number of minutes",
-        );
-        if !(1..=15).contains(&minutes) {
-            self.problems.push("ACCESS_TOKEN_EXPIRE_MINUTES must be between 1 and 15: a role that was taken away holds that long".to_owned());
-        }
-        let days: u64 = self.value(
-            "REFRESH_TOKEN_EXPIRE_DAYS",
-            &s.refresh_token_expire_days,
-            "7",
-            "a number of days",
-        );
-        if !(1..=365).contains(&days) {
-            self.problems.push("REFRESH_TOKEN_EXPIRE_DAYS must be between 1 and 365".to_owned());
-        }
+        let name = "ACCESS_TOKEN_EXPIRE_MINUTES";
+        // At most 15: a role that was taken away holds as long as the token.
+        let minutes = self.number(name, &s.access_token_expire_minutes, 15, 1..=15);
+        let name = "REFRESH_TOKEN_EXPIRE_DAYS";
+        let days = self.number(name, &s.refresh_token_expire_days, 7, 1..=365);
         let admin_password = set(&s.admin_password);
         if admin_password.is_some_and(|p| !(8..=128).contains(&p.chars().count())) {
             self.problems.push("CAMPUS_ADMIN_PASSWORD must have 8 to 128 characters".to_owned());
         }
         AuthConfig {
-            jwt_secret: jwt_secret.map(Secret::new),
+            jwt_secret: self.jwt_secret(database_url),
             access_lifetime: Duration::from_secs(minutes * 60),
-            refresh_lifetime: Duration::from_secs(days.min(365) * 86_400),
+            refresh_lifetime: Duration::from_secs(days * 86_400),
             admin_password: admin_password.map(Secret::new),
         }
+    }
+
+    fn jwt_secret(&mut self, database_url: &str) -> Option<Secret> {
+        let secret = set(&self.settings.jwt_secret);
+        let problem = match secret {
+            Some(secret) if KNOWN_SECRETS.contains(&secret) => {
+                "JWT_SECRET is a well-known example; choose one of your own".to_owned()
+            }
+            Some(secret) if secret.len() < 32 => {
+                format!("JWT_SECRET has {} bytes; at least 32 are needed", secret.len())
+            }
+            None if database_url.starts_with("postgres") => {
+                "JWT_SECRET must be set with PostgreSQL: all servers need the same one".to_owned()
+            }
+            _ => return secret.map(Secret::new),
+        };
+        self.problems.push(problem);
+        None
     }
 
     fn networks(&mut self) -> Vec<Network> {
@@ -323,15 +302,25 @@ impl Check<'_> {
         networks
     }
 
-    fn value<T>(&mut self, name: &str, value: &Option<String>, default: &str, expected: &str) -> T
-    where
-        T: FromStr<Err: Display> + Default,
-    {
-        let text = set(value).unwrap_or(default);
-        text.parse().unwrap_or_else(|_| {
-            self.problems.push(format!("{name}: '{text}' is not {expected}"));
-            T::default()
-        })
+    fn number(
+        &mut self,
+        name: &str,
+        value: &Option<String>,
+        default: u64,
+        range: RangeInclusive<u64>,
+    ) -> u64 {
+        let Some(text) = set(value) else {
+            return default;
+        };
+        match text.parse() {
+            Ok(number) if range.contains(&number) => number,
+            _ => {
+                let (least, most) = (range.start(), range.end());
+                let problem = format!("is not a whole number from {least} to {most}");
+                self.problems.push(format!("{name}: '{text}' {problem}"));
+                default
+            }
+        }
     }
 
     fn choice<T: Copy>(&mut self, name: &str, value: &Option<String>, choices: &[(&str, T)]) -> T {

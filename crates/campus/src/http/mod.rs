@@ -84,6 +84,7 @@ pub fn openapi() -> OpenApi {
         (name = "enrollments", description = "Places in courses"),
         (name = "operations", description = "Health and cache"),
     ),
+    components(schemas(error::ProblemBody, error::FieldProblem)),
     modifiers(&Bearer)
 )]
 struct Description;

@@ -142,11 +142,6 @@ impl Learning {
             return Err(overtaken());
         }
         let course = tx.course(id).await?.ok_or(NO_COURSE)?;
-        // On PostgreSQL somebody may have enrolled since the course was read; the row is
-        // locked by the update above, so looking again settles it.
-        if status == CourseStatus::Draft && course.enrolled_count > 0 {
-            CourseStatus::Published.may_become(status, course.enrolled_count)?;
-        }
         tx.commit().await?;
         self.reads.course_status_changed(id).await;
         Ok(course)
@@ -184,7 +179,7 @@ impl Learning {
     /// A course that this person may change.
     pub(super) async fn owned(&self, tx: &Tx, by: Principal, id: i64) -> Result<Course> {
         let by = self.actor(tx, by).await?;
-        let course = tx.course(id).await?.ok_or(NO_COURSE)?;
+        let course = tx.course_to_edit(id).await?.ok_or(NO_COURSE)?;
         if by.governs(course.instructor.id) { Ok(course) } else { Err(NOT_OWNER.into()) }
     }
 }

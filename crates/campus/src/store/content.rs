@@ -85,11 +85,8 @@ impl Store {
 
 impl Tx {
     /// The document to change, also a deleted one, whose ids must not come back.
-    ///
-    /// Locks the course row first, so that on PostgreSQL two editors of one
-    /// document take turns as they do on SQLite.
+    /// Ask for [`Tx::course_to_edit`] first: it makes two editors take turns.
     pub async fn content_to_edit(&self, course_id: i64) -> Result<Option<StoredContent>> {
-        self.lock_course(course_id).await?;
         find_content(&self.0, course_id).await
     }
 
@@ -112,17 +109,5 @@ impl Tx {
         now: Timestamp,
     ) -> Result<()> {
         write(&self.0, course_id, content, version, now, Some(now.0)).await
-    }
-
-    /// An update that changes nothing: portable, unlike `FOR UPDATE`.
-    async fn lock_course(&self, course_id: i64) -> Result<()> {
-        use super::tables::courses::{Column, Entity};
-        use sea_orm::{ColumnTrait, QueryFilter};
-        Entity::update_many()
-            .col_expr(Column::Version, Column::Version.into_expr())
-            .filter(Column::Id.eq(course_id))
-            .exec(&self.0)
-            .await?;
-        Ok(())
     }
 }

@@ -2,9 +2,9 @@
 
 use sea_orm::sea_query::{LikeExpr, OnConflict};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult,
-    JoinType, Order, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, RelationTrait, Select,
-    Set,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, ExprTrait,
+    FromQueryResult, JoinType, Order, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+    RelationTrait, Select, Set,
 };
 
 use super::tables::{course_ratings, courses, users};
@@ -215,6 +215,20 @@ pub(super) fn category_key(category: &str) -> String {
 impl Tx {
     pub async fn course(&self, id: i64) -> Result<Option<Course>> {
         one(&self.0, live().filter(courses::Column::Id.eq(id))).await
+    }
+
+    /// A course that is about to be changed. Two editors take turns: SQLite has one
+    /// writer anyway; PostgreSQL locks the row through an update that changes nothing.
+    pub async fn course_to_edit(&self, id: i64) -> Result<Option<Course>> {
+        use courses::Column;
+        if self.0.get_database_backend() == DbBackend::Postgres {
+            courses::Entity::update_many()
+                .col_expr(Column::Version, Column::Version.into_expr())
+                .filter(Column::Id.eq(id))
+                .exec(&self.0)
+                .await?;
+        }
+        self.course(id).await
     }
 
     pub async fn slug_taken(&self, slug: &str, but: Option<i64>) -> Result<bool> {

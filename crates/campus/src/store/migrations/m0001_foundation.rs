@@ -289,6 +289,8 @@ fn indexes() -> Vec<IndexCreateStatement> {
         unique("enrollments_live", "enrollments", &["student_id", "course_id"])
             .and_where(Expr::col("status").ne("dropped"))
             .take(),
+        // The one above cannot answer a query whose status is a parameter.
+        index("enrollments_pair", "enrollments", &["student_id", "course_id"]),
         index("enrollments_student", "enrollments", &["student_id", "id"]),
         index("enrollments_course", "enrollments", &["course_id", "id"]),
         unique("articles_slug", "articles", &["slug"]),
