@@ -1,6 +1,5 @@
 //! The only place where a refusal becomes a status code.
 
-use std::error::Error as _;
 use std::fmt::Write as _;
 
 use axum::Json as AxumJson;
@@ -73,6 +72,10 @@ impl Problem {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong on the server")
     }
 
+    fn overloaded() -> Self {
+        Self::unavailable("The database cannot be reached in time, try again")
+    }
+
     fn unavailable(detail: &str) -> Self {
         Self { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
@@ -97,37 +100,10 @@ impl From<Refusal> for Problem {
     }
 }
 
-impl From<crate::store::Error> for Problem {
-    fn from(error: crate::store::Error) -> Self {
-        from_store(&error)
-    }
-}
-
-fn from_store(error: &crate::store::Error) -> Problem {
-    let mut chain = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let _ = write!(chain, ": {cause}");
-        source = cause.source();
-    }
-    tracing::error!(error = chain, "a request failed in the database");
-    if error.is_unavailable() {
-        Problem::unavailable("The database cannot be reached, try again")
-    } else {
-        Problem::internal()
-    }
-}
-
 impl From<reads::Error> for Problem {
     fn from(error: reads::Error) -> Self {
-        match error {
-            reads::Error::Store(error) => from_store(&error),
-            reads::Error::Timeout => {
-                tracing::warn!("a read took too long");
-                Self::unavailable("The read took too long, try again")
-            }
-            reads::Error::Panicked => Self::internal(),
-        }
+        log(&error);
+        if error.is_unavailable() { Self::overloaded() } else { Self::internal() }
     }
 }
 
@@ -135,10 +111,24 @@ impl From<learning::Error> for Problem {
     fn from(error: learning::Error) -> Self {
         match error {
             learning::Error::Refused(refusal) => refusal.into(),
-            learning::Error::Store(error) => from_store(&error),
             learning::Error::Read(error) => error.into(),
+            learning::Error::Store(error) => {
+                log(&error);
+                if error.is_unavailable() { Self::overloaded() } else { Self::internal() }
+            }
         }
     }
+}
+
+/// Failures are logged here and only here, with every cause; the client learns none of it.
+fn log(error: &(dyn std::error::Error + 'static)) {
+    let mut chain = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let _ = write!(chain, ": {cause}");
+        source = cause.source();
+    }
+    tracing::error!(error = chain, "a request failed");
 }
 
 impl IntoResponse for Problem {

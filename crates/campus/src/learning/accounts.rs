@@ -12,7 +12,7 @@ use super::{Error, Learning, Result, overtaken};
 use crate::model::{
     InstructorProfile, NewUser, Patch, Principal, ProfileEdit, Refusal, Role, User, Window,
 };
-use crate::store::Rotation;
+use crate::store::{Rotation, Tx};
 use crate::token::Rejected;
 
 /// A successful login or refresh.
@@ -242,7 +242,7 @@ impl Learning {
         Ok(user)
     }
 
-    async fn assign_role(&self, tx: &crate::store::Tx, id: i64, role: Role) -> Result<User> {
+    async fn assign_role(&self, tx: &Tx, id: i64, role: Role) -> Result<User> {
         let mut user = tx.user(id).await?.ok_or(NO_USER)?;
         if user.role == Role::Admin && role != Role::Admin && !tx.another_admin_exists(id).await? {
             return Err(last_admin());

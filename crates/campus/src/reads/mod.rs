@@ -114,6 +114,17 @@ impl From<store::Error> for Error {
     }
 }
 
+impl Error {
+    /// Whether the same read may work in a moment.
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_unavailable(),
+            Self::Timeout => true,
+            Self::Panicked => false,
+        }
+    }
+}
+
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Reads {
