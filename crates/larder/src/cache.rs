@@ -1,4 +1,4 @@
-//! The cache: the read path from L1 to the loader.
+//! The cache as its users see it.
 
 use std::{
     collections::HashMap,
@@ -10,20 +10,13 @@ use std::{
     time::Duration,
 };
 
+use futures_util::TryFutureExt;
 use tokio::sync::Semaphore;
 
 use crate::{
-    Builder, CacheKey, Cached, Clock, ConfigError, KeyWriter, L2State, LoadError, Loaded, Policy,
-    PolicyOverride, Public, RedisUnavailable, Scope, Source, Stats,
-    flight::{Boarding, Flights, Landing, Origin},
-    invalidate::Invalidations,
-    key::write_key,
-    l1::{Entry, L1},
-    l2::L2,
-    plan::Plan,
-    protocol::{fetch::Purpose, stamps::Stamps},
-    stats::{Count, NamespaceId, Namespaces},
-    trip::{self, Trip},
+    Builder, CacheKey, Cached, Clock, ConfigError, L2State, LoadError, Loaded, Policy,
+    PolicyOverride, Public, RedisUnavailable, Scope, Stats, flight::Flights,
+    invalidate::Invalidations, l1::L1, l2::L2, protocol::stamps::Stamps, stats::Namespaces,
 };
 
 /// A two-tier cache. Cheap to clone; clones are the same cache.
@@ -54,15 +47,6 @@ pub(crate) struct Inner {
     pub(crate) op_timeout: Duration,
     pub(crate) wait_max: Duration,
     overrides: HashMap<String, PolicyOverride>,
-}
-
-/// What a caller takes for an answer.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Accept {
-    /// Only a value: "there is no such thing", cached by another call, is a miss.
-    Value,
-    /// Also "there is no such thing".
-    ValueOrNothing,
 }
 
 impl Cache {
@@ -99,18 +83,18 @@ impl Cache {
     /// assert_eq!((*second.value, second.source), (42, Source::L1));
     /// # Ok(()) }
     /// ```
-    pub async fn get_or_load<K, F, L, E>(
+    pub fn get_or_load<K, F, L, E>(
         &self,
         key: &K,
         load: impl FnOnce() -> F + Send + 'static,
-    ) -> Result<Cached<Arc<K::Value>>, LoadError<E>>
+    ) -> impl Future<Output = Result<Cached<Arc<K::Value>>, LoadError<E>>> + Send
     where
         K: CacheKey<Scope = Public>,
         F: Future<Output = Result<L, E>> + Send + 'static,
         L: Into<Loaded<K::Value>> + 'static,
         E: Send + Sync + 'static,
     {
-        self.scoped(Public).get_or_load(key, load).await
+        self.read(&Public, key, move || load().map_ok(Some))
     }
 
     /// Reads a public value that may not exist. "There is no such thing" (`Ok(None)` from `load`)
@@ -140,18 +124,18 @@ impl Cache {
     /// assert_eq!((again.value, again.source), (None, Source::L1));
     /// # Ok(()) }
     /// ```
-    pub async fn find_or_load<K, F, L, E>(
+    pub fn find_or_load<K, F, L, E>(
         &self,
         key: &K,
         load: impl FnOnce() -> F + Send + 'static,
-    ) -> Result<Cached<Option<Arc<K::Value>>>, LoadError<E>>
+    ) -> impl Future<Output = Result<Cached<Option<Arc<K::Value>>>, LoadError<E>>> + Send
     where
         K: CacheKey<Scope = Public>,
         F: Future<Output = Result<Option<L>, E>> + Send + 'static,
         L: Into<Loaded<K::Value>> + 'static,
         E: Send + Sync + 'static,
     {
-        self.scoped(Public).find_or_load(key, load).await
+        self.read(&Public, key, load)
     }
 
     /// The cache as `scope` may see it: only keys of that scope can be read through it, and the
@@ -171,108 +155,6 @@ impl Cache {
     /// ```
     pub fn scoped<S: Scope>(&self, scope: S) -> Scoped<'_, S> {
         Scoped { cache: self, scope }
-    }
-
-    /// The whole read path: L1, then a flight, which [`Trip`] takes through L2, loader and fill.
-    async fn read<K, F, L, E>(
-        &self,
-        scope: &K::Scope,
-        key: &K,
-        accept: Accept,
-        load: impl FnOnce() -> F + Send + 'static,
-    ) -> Result<Cached<Option<Arc<K::Value>>>, LoadError<E>>
-    where
-        K: CacheKey,
-        F: Future<Output = Result<Option<L>, E>> + Send + 'static,
-        L: Into<Loaded<K::Value>> + 'static,
-        E: Send + Sync + 'static,
-    {
-        let written = write_key(key, scope);
-        if let Some((hit, refresh_after)) =
-            written.rendered().and_then(|key| self.inner.hit(key, accept))
-        {
-            if hit.is_stale && self.inner.clock.now() >= refresh_after {
-                self.refresh(scope, key, &written, load);
-            }
-            return Ok(hit);
-        }
-        let plan = Plan::new(&self.inner, key, scope, &written);
-        // Boxed: the rest is large, and a hit should not pay for moving it.
-        Box::pin(self.miss(plan, accept, load)).await
-    }
-
-    /// Joins or begins a flight. A joiner overtaken by an invalidation boards once more, a flight
-    /// born after that; its result is final.
-    async fn miss<K, F, L, E>(
-        &self,
-        plan: Result<Plan<K>, NamespaceId>,
-        accept: Accept,
-        load: impl FnOnce() -> F + Send + 'static,
-    ) -> Result<Cached<Option<Arc<K::Value>>>, LoadError<E>>
-    where
-        K: CacheKey,
-        F: Future<Output = Result<Option<L>, E>> + Send + 'static,
-        L: Into<Loaded<K::Value>> + 'static,
-        E: Send + Sync + 'static,
-    {
-        let inner = &self.inner;
-        let plan = match plan {
-            Ok(plan) => Arc::new(plan),
-            Err(namespace) => {
-                inner.namespaces.count(namespace, Count::Uncacheable);
-                return inner.load_alone(namespace, K::policy().load_timeout, load).await;
-            }
-        };
-        if inner.caches(K::NAMESPACE) {
-            for is_last in [false, true] {
-                match inner.board(&plan) {
-                    Boarding::Leads(flight, pilot) => {
-                        let trip = Trip::new(inner, &plan, &flight, accept);
-                        tokio::spawn(trip.fly(Purpose::Read, pilot, load));
-                        let landing = flight.land().await;
-                        let answer = inner.answer(&plan, landing, Source::Loader, accept);
-                        return answer.unwrap_or(Err(LoadError::shut_down()));
-                    }
-                    Boarding::Joined(flight) => {
-                        let landing = flight.clone().land().await;
-                        if !is_last && !flight.is_joinable(&inner.stamps) {
-                            continue;
-                        }
-                        if let Some(answer) = inner.answer(&plan, landing, Source::Joined, accept) {
-                            return answer;
-                        }
-                    }
-                }
-            }
-        }
-        // Caching is off, or the flight answered another question (a refresh that gave up, a call
-        // with another error type).
-        inner.load_alone(plan.namespace, plan.policy.load_timeout, load).await
-    }
-
-    /// Refreshes a stale entry in the background, unless that is going on already.
-    fn refresh<K, F, L, E>(
-        &self,
-        scope: &K::Scope,
-        key: &K,
-        written: &KeyWriter,
-        load: impl FnOnce() -> F + Send + 'static,
-    ) where
-        K: CacheKey,
-        F: Future<Output = Result<Option<L>, E>> + Send + 'static,
-        L: Into<Loaded<K::Value>> + 'static,
-        E: Send + Sync + 'static,
-    {
-        let Ok(permit) = Arc::clone(&self.inner.refreshes).try_acquire_owned() else { return };
-        let Ok(plan) = Plan::new(&self.inner, key, scope, written) else { return };
-        let plan = Arc::new(plan);
-        if let Boarding::Leads(flight, pilot) = self.inner.board(&plan) {
-            let trip = Trip::new(&self.inner, &plan, &flight, Accept::ValueOrNothing);
-            tokio::spawn(async move {
-                trip.fly(Purpose::Refresh, pilot, load).await;
-                drop(permit);
-            });
-        }
     }
 
     /// What the cache has done and holds.
@@ -318,20 +200,18 @@ impl<S: Scope> Scoped<'_, S> {
     ///
     /// # Cancel safety
     /// As there.
-    pub async fn get_or_load<K, F, L, E>(
+    pub fn get_or_load<K, F, L, E>(
         &self,
         key: &K,
         load: impl FnOnce() -> F + Send + 'static,
-    ) -> Result<Cached<Arc<K::Value>>, LoadError<E>>
+    ) -> impl Future<Output = Result<Cached<Arc<K::Value>>, LoadError<E>>> + Send
     where
         K: CacheKey<Scope = S>,
         F: Future<Output = Result<L, E>> + Send + 'static,
         L: Into<Loaded<K::Value>> + 'static,
         E: Send + Sync + 'static,
     {
-        let load = move || async move { load().await.map(Some) };
-        let read = self.cache.read(&self.scope, key, Accept::Value, load).await?;
-        read.found().ok_or_else(LoadError::shut_down)
+        self.cache.read(&self.scope, key, move || load().map_ok(Some))
     }
 
     /// [`Cache::find_or_load`] for a key of this scope.
@@ -344,18 +224,18 @@ impl<S: Scope> Scoped<'_, S> {
     ///
     /// # Cancel safety
     /// As there.
-    pub async fn find_or_load<K, F, L, E>(
+    pub fn find_or_load<K, F, L, E>(
         &self,
         key: &K,
         load: impl FnOnce() -> F + Send + 'static,
-    ) -> Result<Cached<Option<Arc<K::Value>>>, LoadError<E>>
+    ) -> impl Future<Output = Result<Cached<Option<Arc<K::Value>>>, LoadError<E>>> + Send
     where
         K: CacheKey<Scope = S>,
         F: Future<Output = Result<Option<L>, E>> + Send + 'static,
         L: Into<Loaded<K::Value>> + 'static,
         E: Send + Sync + 'static,
     {
-        self.cache.read(&self.scope, key, Accept::ValueOrNothing, load).await
+        self.cache.read(&self.scope, key, load)
     }
 }
 
@@ -395,7 +275,7 @@ impl Inner {
         Ok(inner)
     }
 
-    fn caches(&self, namespace: &str) -> bool {
+    pub(crate) fn caches(&self, namespace: &str) -> bool {
         self.enabled
             && self.overrides.get(namespace).and_then(|change| change.enabled).unwrap_or(true)
     }
@@ -406,122 +286,6 @@ impl Inner {
             None => K::policy(),
         }
     }
-
-    /// Whether Redis may be asked about these names: it answers, and owes us no invalidation (I19).
-    pub(crate) fn may_ask_l2<K: CacheKey>(&self, plan: &Plan<K>) -> bool {
-        self.l2.as_ref().is_some_and(L2::is_up) && !self.stamps.is_dirty(plan.slots.counting(true))
-    }
-
-    fn board<K: CacheKey>(&self, plan: &Plan<K>) -> Boarding {
-        self.flights.board(&plan.key, plan.slots, !self.may_ask_l2(plan), &self.stamps)
-    }
-
-    /// What L1 has, and from when on a stale value may be refreshed.
-    #[inline]
-    #[allow(clippy::type_complexity, reason = "one call site, taken apart there")]
-    fn hit<V: Send + Sync + 'static>(
-        &self,
-        key: &str,
-        accept: Accept,
-    ) -> Option<(Cached<Option<Arc<V>>>, u64)> {
-        let entry = self.l1.as_ref()?.get(key)?;
-        let now = self.clock.now();
-        let is_stale = now >= entry.soft;
-        if now >= entry.hard || !self.stamps.is_valid(entry.born, entry.slots.counting(is_stale)) {
-            return None;
-        }
-        let namespace = entry.namespace;
-        let refresh_after = entry.refresh_after;
-        let hit = cached(entry, Source::L1, now, accept)?;
-        self.namespaces.count(namespace, Count::L1Hit);
-        if is_stale {
-            self.namespaces.count(namespace, Count::Stale);
-        }
-        Some((hit, refresh_after))
-    }
-
-    /// Turns a landing into this caller's answer; `None` if it is no answer to this caller.
-    #[allow(clippy::type_complexity, reason = "the read's own result type")]
-    fn answer<K: CacheKey, E: Send + Sync + 'static>(
-        &self,
-        plan: &Plan<K>,
-        landing: Landing,
-        loaded_by: Source,
-        accept: Accept,
-    ) -> Option<Result<Cached<Option<Arc<K::Value>>>, LoadError<E>>> {
-        let (entry, origin) = match landing {
-            Landing::Arrived(entry, origin) => (entry, origin),
-            Landing::Failed(failure) => {
-                self.namespaces.count(plan.namespace, Count::Miss);
-                return failure.into_error().map(Err);
-            }
-            Landing::GaveUp => return None,
-        };
-        let source = match origin {
-            Origin::L2 => Source::L2,
-            Origin::Loader => loaded_by,
-        };
-        let answer = cached(entry, source, self.clock.now(), accept)?;
-        let count = if source == Source::L2 { Count::L2Hit } else { Count::Miss };
-        self.namespaces.count(plan.namespace, count);
-        if source == Source::Joined {
-            self.namespaces.count(plan.namespace, Count::Coalesced);
-        }
-        if answer.is_stale {
-            self.namespaces.count(plan.namespace, Count::Stale);
-        }
-        Some(Ok(answer))
-    }
-
-    /// Loads for one caller, storing nothing.
-    async fn load_alone<V, F, L, E>(
-        &self,
-        namespace: NamespaceId,
-        limit: Duration,
-        load: impl FnOnce() -> F + Send,
-    ) -> Result<Cached<Option<Arc<V>>>, LoadError<E>>
-    where
-        F: Future<Output = Result<Option<L>, E>> + Send,
-        L: Into<Loaded<V>>,
-        E: Send + Sync + 'static,
-    {
-        self.namespaces.count(namespace, Count::Miss);
-        self.namespaces.count(namespace, Count::Load);
-        match trip::run(load, limit).await {
-            Ok(loaded) => Ok(Cached {
-                value: loaded.map(|loaded: Loaded<V>| Arc::new(loaded.value)),
-                source: Source::Loader,
-                is_stale: false,
-                age: Duration::ZERO,
-                ttl: Duration::ZERO,
-            }),
-            Err(failure) => {
-                self.namespaces.count(namespace, Count::LoadError);
-                Err(failure.into_error().unwrap_or_else(LoadError::shut_down))
-            }
-        }
-    }
-}
-
-/// An entry as its reader gets it; `None` if it is not of the reader's type.
-fn cached<V: Send + Sync + 'static>(
-    entry: Entry,
-    source: Source,
-    now: u64,
-    accept: Accept,
-) -> Option<Cached<Option<Arc<V>>>> {
-    let value = match entry.value {
-        Some(value) => Some(value.downcast().ok()?),
-        None if accept == Accept::ValueOrNothing => None,
-        None => return None,
-    };
-    Some(Cached {
-        value,
-        source,
-        is_stale: now >= entry.soft && source.is_hit(),
-        age: Duration::from_millis(now.saturating_add_signed(entry.written.saturating_neg())),
-        ttl: Duration::from_millis(entry.hard.saturating_sub(now)),
-    })
 }
 
 /// Flushes L1 when Redis comes back as another data set: what it forgot, L1 must not remember.

@@ -60,7 +60,7 @@ pub trait CacheKey: Send + Sync + 'static {
     const NAMESPACE: &'static str;
 
     /// The static beginning of the key: one or two segments of `a-z`, `0-9`, `_`, `-`, joined by
-    /// `:`. Two key types must not share a `NAME`.
+    /// `:`, 58 bytes at most (checked by the compiler). Two key types must not share a `NAME`.
     const NAME: &'static str;
 
     /// The schema number of `Value`. Raise it whenever the shape of `Value` changes: old and new
@@ -139,7 +139,7 @@ macro_rules! integer_segments {
             #[inline]
             fn write(&self, key: &mut KeyWriter) {
                 key.begin_segment();
-                key.bytes(itoa::Buffer::new().format(*self).as_bytes());
+                key.append(itoa::Buffer::new().format(*self).as_bytes());
             }
         }
     )*};
@@ -149,7 +149,7 @@ integer_segments!(u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize);
 impl Segment for bool {
     fn write(&self, key: &mut KeyWriter) {
         key.begin_segment();
-        key.bytes(if *self { b"true" } else { b"false" });
+        key.append(if *self { b"true" } else { b"false" });
     }
 }
 
@@ -197,11 +197,22 @@ impl KeyWriter {
 
     #[inline]
     fn begin_segment(&mut self) {
-        self.bytes(b":");
+        self.append_byte(b':');
     }
 
     #[inline]
-    fn bytes(&mut self, bytes: &[u8]) {
+    fn append_byte(&mut self, byte: u8) {
+        match self.buffer.get_mut(self.len) {
+            Some(room) => {
+                *room = byte;
+                self.len += 1;
+            }
+            None => self.cacheable = false,
+        }
+    }
+
+    #[inline]
+    fn append(&mut self, bytes: &[u8]) {
         match self.buffer.get_mut(self.len..self.len + bytes.len()) {
             Some(room) => {
                 room.copy_from_slice(bytes);
@@ -215,35 +226,71 @@ impl KeyWriter {
         const HEX: &[u8; 16] = b"0123456789ABCDEF";
         for &byte in bytes {
             match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-' => self.bytes(&[byte]),
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-' => {
+                    self.append_byte(byte)
+                }
                 0..=0x1f | 0x7f => self.cacheable = false,
-                _ => self.bytes(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
+                _ => self.append(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
             }
         }
     }
 
     /// The rendered key, or `None` if it may not be cached.
     #[inline]
+    pub(crate) fn bytes(&self) -> Option<&[u8]> {
+        if self.cacheable { self.buffer.get(..self.len) } else { None }
+    }
+
+    /// The rendered key as text, or `None` if it may not be cached.
     pub(crate) fn rendered(&self) -> Option<&str> {
-        if !self.cacheable {
-            return None;
-        }
         // Only ASCII is ever written, so this cannot fail; `None` would merely not cache.
-        std::str::from_utf8(&self.buffer[..self.len]).ok()
+        std::str::from_utf8(self.bytes()?).ok()
     }
 }
 
 /// Renders the versioned key that both tiers use.
 #[inline]
 pub(crate) fn write_key<K: CacheKey>(key: &K, scope: &K::Scope) -> KeyWriter {
-    const { assert!(is_valid_name(K::NAME), "CacheKey::NAME: one or two segments of a-z 0-9 _ -") };
     let mut writer = KeyWriter::new();
-    writer.bytes(K::NAME.as_bytes());
-    writer.bytes(b"@");
-    writer.bytes(itoa::Buffer::new().format(K::VERSION).as_bytes());
+    writer.append(const { Family::of::<K>() }.as_bytes());
     scope.write(&mut writer);
     key.segments(&mut writer);
     writer
+}
+
+/// `NAME@VERSION`, rendered by the compiler: a hit only appends the segments.
+struct Family {
+    bytes: [u8; MOST_FAMILY_BYTES],
+    len: usize,
+}
+
+const MOST_FAMILY_BYTES: usize = 64;
+
+impl Family {
+    const fn of<K: CacheKey>() -> Self {
+        assert!(is_valid_name(K::NAME), "CacheKey::NAME: one or two segments of a-z 0-9 _ -");
+        assert!(K::NAME.len() <= MOST_FAMILY_BYTES - 6, "CacheKey::NAME: at most 58 bytes");
+        let (mut bytes, mut len) = ([0; MOST_FAMILY_BYTES], 0);
+        while len < K::NAME.len() {
+            bytes[len] = K::NAME.as_bytes()[len];
+            len += 1;
+        }
+        bytes[len] = b'@';
+        len += 1;
+        let mut place = 10_000;
+        while place > 0 {
+            if K::VERSION >= place || place == 1 {
+                bytes[len] = b'0' + (K::VERSION / place % 10) as u8;
+                len += 1;
+            }
+            place /= 10;
+        }
+        Self { bytes, len }
+    }
+
+    const fn as_bytes(&self) -> &[u8] {
+        self.bytes.split_at(self.len).0
+    }
 }
 
 /// The key as it appears in Redis behind the prefix, or `None` if it is too long or holds control

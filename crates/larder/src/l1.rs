@@ -45,15 +45,46 @@ pub(crate) struct Entry {
     pub(crate) weight: u32,
 }
 
-/// The rendered key with its hash.
+/// The rendered key with its hash. A short one lies inline: comparing it on a hit then costs no
+/// further cache line.
 struct Key {
     hash: u64,
-    key: Box<str>,
+    bytes: KeyBytes,
+}
+
+enum KeyBytes {
+    Short { len: u8, bytes: [u8; SHORT_KEY] },
+    Long(Box<[u8]>),
+}
+
+/// As many bytes as fit beside the length without making the key larger than 48 bytes.
+const SHORT_KEY: usize = 38;
+
+impl Key {
+    fn new(hash: u64, key: &[u8]) -> Self {
+        let mut bytes = [0; SHORT_KEY];
+        let bytes = match bytes.get_mut(..key.len()) {
+            Some(room) => {
+                room.copy_from_slice(key);
+                KeyBytes::Short { len: key.len() as u8, bytes }
+            }
+            None => KeyBytes::Long(key.into()),
+        };
+        Self { hash, bytes }
+    }
+
+    #[inline]
+    fn as_bytes(&self) -> &[u8] {
+        match &self.bytes {
+            KeyBytes::Short { len, bytes } => &bytes[..usize::from(*len)],
+            KeyBytes::Long(bytes) => bytes,
+        }
+    }
 }
 
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
-        self.key == other.key
+        self.as_bytes() == other.as_bytes()
     }
 }
 
@@ -68,7 +99,7 @@ impl Hash for Key {
 /// A key that is only looked up, and so need not be owned.
 struct Lookup<'a> {
     hash: u64,
-    key: &'a str,
+    key: &'a [u8],
 }
 
 impl Hash for Lookup<'_> {
@@ -79,7 +110,7 @@ impl Hash for Lookup<'_> {
 
 impl Equivalent<Key> for Lookup<'_> {
     fn equivalent(&self, key: &Key) -> bool {
-        *self.key == *key.key
+        self.hash == key.hash && self.key == key.as_bytes()
     }
 }
 
@@ -104,7 +135,7 @@ struct Charge;
 
 impl Weighter<Key, Entry> for Charge {
     fn weight(&self, key: &Key, entry: &Entry) -> u64 {
-        (ENTRY_BYTES + key.key.len()) as u64 + u64::from(entry.weight)
+        (ENTRY_BYTES + key.as_bytes().len()) as u64 + u64::from(entry.weight)
     }
 }
 
@@ -135,14 +166,14 @@ impl L1 {
         Ok(Self { store, seed: fastrand::u64(..) })
     }
 
-    #[inline]
-    pub(crate) fn get(&self, key: &str) -> Option<Entry> {
-        self.store.get(&Lookup { hash: xxh3_64_with_seed(key.as_bytes(), self.seed), key })
+    #[inline(always)]
+    pub(crate) fn get(&self, key: &[u8]) -> Option<Entry> {
+        self.store.get(&Lookup { hash: xxh3_64_with_seed(key, self.seed), key })
     }
 
-    pub(crate) fn insert(&self, key: &str, entry: Entry) {
-        let hash = xxh3_64_with_seed(key.as_bytes(), self.seed);
-        self.store.insert(Key { hash, key: key.into() }, entry);
+    pub(crate) fn insert(&self, key: &[u8], entry: Entry) {
+        let hash = xxh3_64_with_seed(key, self.seed);
+        self.store.insert(Key::new(hash, key), entry);
     }
 
     pub(crate) fn stats(&self) -> L1Stats {

@@ -20,6 +20,8 @@
 //! its L1 life is over. An invalidation that Redis could not take ([`Ack::Queued`]) lives in
 //! memory: a process that ends before it is applied leaves the old value in Redis until its TTL.
 
+#![deny(missing_docs)]
+
 mod builder;
 mod cache;
 mod clock;
@@ -34,6 +36,7 @@ mod load;
 mod plan;
 mod policy;
 mod protocol;
+mod read;
 mod stats;
 mod trip;
 mod weigh;

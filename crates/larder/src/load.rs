@@ -1,6 +1,6 @@
 //! What a loader returns and what a read returns.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 /// A loaded value, and whether and how long it may be kept. A plain value converts into one.
 ///
@@ -56,10 +56,24 @@ pub struct Cached<T> {
     pub source: Source,
     /// Past its soft TTL: a refresh is under way.
     pub is_stale: bool,
-    /// Time since it was loaded.
-    pub age: Duration,
-    /// Time until it may not be served any more; zero if it was not stored.
-    pub ttl: Duration,
+    pub(crate) age_ms: u64,
+    pub(crate) ttl_ms: u64,
+}
+
+impl<T> Cached<T> {
+    pub(crate) fn just_loaded(value: T) -> Self {
+        Self { value, source: Source::Loader, is_stale: false, age_ms: 0, ttl_ms: 0 }
+    }
+
+    /// Time since the value was loaded.
+    pub fn age(&self) -> Duration {
+        Duration::from_millis(self.age_ms)
+    }
+
+    /// Time until the value may not be served any more; zero if it was not stored.
+    pub fn ttl(&self) -> Duration {
+        Duration::from_millis(self.ttl_ms)
+    }
 }
 
 /// Which tier answered a read.
@@ -79,12 +93,5 @@ impl Source {
     /// Whether a tier answered, rather than the loader.
     pub fn is_hit(self) -> bool {
         matches!(self, Self::L1 | Self::L2)
-    }
-}
-
-impl<V> Cached<Option<Arc<V>>> {
-    pub(crate) fn found(self) -> Option<Cached<Arc<V>>> {
-        let Self { value, source, is_stale, age, ttl } = self;
-        value.map(|value| Cached { value, source, is_stale, age, ttl })
     }
 }

@@ -7,7 +7,7 @@ use tokio::{sync::OwnedSemaphorePermit, time};
 
 use crate::{
     CacheKey, Loaded,
-    cache::{Accept, Inner},
+    cache::Inner,
     clock::millis,
     entry::{Envelope, Head, Lifetime, Nonce, Origin as Written, nonce},
     error::Failure,
@@ -20,6 +20,7 @@ use crate::{
         fetch::{Event, Fetch, Lease, Purpose, Step},
         sight::{Look, Sight},
     },
+    read::Answer,
     stats::Count,
 };
 
@@ -36,7 +37,8 @@ pub(crate) struct Trip<K> {
     inner: Arc<Inner>,
     plan: Arc<Plan<K>>,
     born: u64,
-    accept: Accept,
+    /// Whether "there is no such thing" answers the caller.
+    takes_nothing: bool,
     /// Random; names the lease, the claim and the generations that this trip asks for.
     id: Option<Nonce>,
     budget: Budget,
@@ -64,17 +66,16 @@ struct Cargo<V> {
 }
 
 impl<K: CacheKey> Trip<K> {
-    pub(crate) fn new(
+    pub(crate) fn new<A: Answer<K::Value>>(
         inner: &Arc<Inner>,
         plan: &Arc<Plan<K>>,
         flight: &Flight,
-        accept: Accept,
     ) -> Self {
         Self {
             inner: Arc::clone(inner),
             plan: Arc::clone(plan),
             born: flight.born,
-            accept,
+            takes_nothing: A::of(None).is_some(),
             id: None,
             budget: Budget::new(inner.op_timeout),
             epoch: 0,
@@ -155,7 +156,7 @@ impl<K: CacheKey> Trip<K> {
                     rmp_serde::from_slice::<K::Value>(bytes).map_err(|_| Unusable::Corrupt)?;
                 Some(Arc::new(value))
             }
-            None if self.accept == Accept::ValueOrNothing => None,
+            None if self.takes_nothing => None,
             None => return Err(Unusable::Nothing),
         };
         let Lifetime { written, soft, hard } = envelope.life;
@@ -245,7 +246,7 @@ impl<K: CacheKey> Trip<K> {
         if let Some(l1) = &self.inner.l1 {
             let life = millis(self.plan.policy.l1_life());
             let hard = entry.hard.min(self.inner.clock.now().saturating_add(life));
-            l1.insert(&self.plan.key, Entry { hard, ..entry.clone() });
+            l1.insert(self.plan.key.as_bytes(), Entry { hard, ..entry.clone() });
         }
     }
 
@@ -393,8 +394,11 @@ impl<K: CacheKey> Trip<K> {
     fn postpone_refresh(&self, pause: Duration) {
         let Some(l1) = &self.inner.l1 else { return };
         let now = self.inner.clock.now();
-        if let Some(entry) = l1.get(&self.plan.key).filter(|entry| now >= entry.soft) {
-            l1.insert(&self.plan.key, Entry { refresh_after: now + millis(pause), ..entry });
+        if let Some(entry) = l1.get(self.plan.key.as_bytes()).filter(|entry| now >= entry.soft) {
+            l1.insert(
+                self.plan.key.as_bytes(),
+                Entry { refresh_after: now + millis(pause), ..entry },
+            );
         }
     }
 }

@@ -27,6 +27,7 @@ impl Slots {
     }
 
     /// The names whose invalidation counts at once.
+    #[inline]
     fn hard(&self) -> &[u16] {
         &self.slots[..usize::from(self.hard)]
     }
@@ -37,6 +38,7 @@ impl Slots {
     }
 
     /// The names that count for an entry of this age: lazy ones only once it is soft-expired.
+    #[inline]
     pub(crate) fn counting(&self, soft_expired: bool) -> &[u16] {
         if soft_expired { self.all() } else { self.hard() }
     }
@@ -103,14 +105,14 @@ impl Stamps {
     }
 
     /// Whether one of these names waits for Redis: then neither tier may answer for it (I19).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_dirty(&self, slots: &[u16]) -> bool {
         self.dirty_names.load(Ordering::Acquire) != 0
             && slots.iter().any(|&slot| self.dirty[usize::from(slot)].load(Ordering::Acquire) != 0)
     }
 
     /// Whether nothing with these names was invalidated since `born`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_current(&self, born: u64, slots: &[u16]) -> bool {
         self.floor.load(Ordering::Acquire) <= born
             && slots
@@ -119,7 +121,7 @@ impl Stamps {
     }
 
     /// Whether L1 may answer with something of this birth and these names (I3).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_valid(&self, born: u64, slots: &[u16]) -> bool {
         self.is_current(born, slots) && !self.is_dirty(slots)
     }

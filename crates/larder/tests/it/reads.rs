@@ -272,7 +272,7 @@ async fn the_age_is_counted_from_the_load_in_every_tier() {
     clock.advance(Duration::from_secs(7));
     for (cache, source) in [(&a, Source::L1), (&b, Source::L2), (&b, Source::L1)] {
         let read = database.read(cache, 1).await;
-        assert_eq!((read.source, read.age), (source, Duration::from_secs(7)));
+        assert_eq!((read.source, read.age()), (source, Duration::from_secs(7)));
     }
 }
 

@@ -1,0 +1,260 @@
+//! The read path: L1, a flight, and what its landing means to this caller.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use crate::{
+    Cache, CacheKey, Cached, KeyWriter, LoadError, Loaded, Source,
+    cache::Inner,
+    flight::{Boarding, Landing, Origin},
+    key::write_key,
+    l1::Entry,
+    l2::L2,
+    plan::Plan,
+    protocol::fetch::Purpose,
+    stats::{Count, NamespaceId},
+    trip::{self, Trip},
+};
+
+/// What a caller takes for an answer: a value, or also "there is no such thing".
+pub(crate) trait Answer<V>: Sized + Send {
+    /// `None` if it is no answer to this caller.
+    fn of(value: Option<Arc<V>>) -> Option<Self>;
+}
+
+impl<V: Send + Sync> Answer<V> for Arc<V> {
+    fn of(value: Option<Self>) -> Option<Self> {
+        value
+    }
+}
+
+impl<V: Send + Sync> Answer<V> for Option<Arc<V>> {
+    fn of(value: Self) -> Option<Self> {
+        Some(value)
+    }
+}
+
+impl Cache {
+    /// The whole read path: L1, then a flight, which [`Trip`] takes through L2, loader and fill.
+    pub(crate) async fn read<K, A, F, L, E>(
+        &self,
+        scope: &K::Scope,
+        key: &K,
+        load: impl FnOnce() -> F + Send + 'static,
+    ) -> Result<Cached<A>, LoadError<E>>
+    where
+        K: CacheKey,
+        A: Answer<K::Value>,
+        F: Future<Output = Result<Option<L>, E>> + Send + 'static,
+        L: Into<Loaded<K::Value>> + 'static,
+        E: Send + Sync + 'static,
+    {
+        let plan = {
+            let written = write_key(key, scope);
+            if let Some((hit, refresh_after)) = self.inner.hit(&written) {
+                if hit.is_stale && self.inner.clock.now() >= refresh_after {
+                    self.refresh(scope, key, &written, load);
+                }
+                return Ok(hit);
+            }
+            Plan::new(&self.inner, key, scope, &written)
+        };
+        // Boxed: the rest is large, and a hit should not pay for moving it.
+        Box::pin(self.miss(plan, load)).await
+    }
+
+    /// Joins or begins a flight. A joiner overtaken by an invalidation boards once more, a flight
+    /// born after that; its result is final.
+    async fn miss<K, A, F, L, E>(
+        &self,
+        plan: Result<Plan<K>, NamespaceId>,
+        load: impl FnOnce() -> F + Send + 'static,
+    ) -> Result<Cached<A>, LoadError<E>>
+    where
+        K: CacheKey,
+        A: Answer<K::Value>,
+        F: Future<Output = Result<Option<L>, E>> + Send + 'static,
+        L: Into<Loaded<K::Value>> + 'static,
+        E: Send + Sync + 'static,
+    {
+        let inner = &self.inner;
+        let plan = match plan {
+            Ok(plan) => Arc::new(plan),
+            Err(namespace) => {
+                inner.namespaces.count(namespace, Count::Uncacheable);
+                tracing::debug!(
+                    namespace = K::NAMESPACE,
+                    "a key cannot be cached; loading without"
+                );
+                return inner.load_alone(namespace, K::policy().load_timeout, load).await;
+            }
+        };
+        if inner.caches(K::NAMESPACE) {
+            for is_last in [false, true] {
+                match inner.board(&plan) {
+                    Boarding::Leads(flight, pilot) => {
+                        let trip = Trip::new::<A>(inner, &plan, &flight);
+                        tokio::spawn(trip.fly(Purpose::Read, pilot, load));
+                        let landing = flight.land().await;
+                        let answer = inner.answer(&plan, landing, Source::Loader);
+                        return answer.unwrap_or(Err(LoadError::shut_down()));
+                    }
+                    Boarding::Joined(flight) => {
+                        let landing = flight.clone().land().await;
+                        if !is_last && !flight.is_joinable(&inner.stamps) {
+                            continue;
+                        }
+                        if let Some(answer) = inner.answer(&plan, landing, Source::Joined) {
+                            return answer;
+                        }
+                    }
+                }
+            }
+        }
+        // Caching is off, or the flight answered another question (a refresh that gave up, a call
+        // with another error type).
+        inner.load_alone(plan.namespace, plan.policy.load_timeout, load).await
+    }
+
+    /// Refreshes a stale entry in the background, unless that is going on already.
+    fn refresh<K, F, L, E>(
+        &self,
+        scope: &K::Scope,
+        key: &K,
+        written: &KeyWriter,
+        load: impl FnOnce() -> F + Send + 'static,
+    ) where
+        K: CacheKey,
+        F: Future<Output = Result<Option<L>, E>> + Send + 'static,
+        L: Into<Loaded<K::Value>> + 'static,
+        E: Send + Sync + 'static,
+    {
+        let Ok(permit) = Arc::clone(&self.inner.refreshes).try_acquire_owned() else { return };
+        let Ok(plan) = Plan::new(&self.inner, key, scope, written) else { return };
+        let plan = Arc::new(plan);
+        if let Boarding::Leads(flight, pilot) = self.inner.board(&plan) {
+            let trip = Trip::new::<Option<Arc<K::Value>>>(&self.inner, &plan, &flight);
+            tokio::spawn(async move {
+                trip.fly(Purpose::Refresh, pilot, load).await;
+                drop(permit);
+            });
+        }
+    }
+}
+
+impl Inner {
+    /// What L1 has, and from when on a stale value may be refreshed.
+    #[inline(always)]
+    fn hit<V, A>(&self, key: &KeyWriter) -> Option<(Cached<A>, u64)>
+    where
+        V: Send + Sync + 'static,
+        A: Answer<V>,
+    {
+        let entry = self.l1.as_ref()?.get(key.bytes()?)?;
+        let now = self.clock.now();
+        let is_stale = now >= entry.soft;
+        if now >= entry.hard || !self.stamps.is_valid(entry.born, entry.slots.counting(is_stale)) {
+            return None;
+        }
+        let (namespace, refresh_after) = (entry.namespace, entry.refresh_after);
+        let hit = cached(entry, Source::L1, now)?;
+        self.namespaces.count(namespace, Count::L1Hit);
+        if is_stale {
+            self.namespaces.count(namespace, Count::Stale);
+        }
+        Some((hit, refresh_after))
+    }
+
+    /// Whether Redis may be asked about these names: it answers, and owes us no invalidation (I19).
+    pub(crate) fn may_ask_l2<K: CacheKey>(&self, plan: &Plan<K>) -> bool {
+        self.l2.as_ref().is_some_and(L2::is_up) && !self.stamps.is_dirty(plan.slots.counting(true))
+    }
+
+    fn board<K: CacheKey>(&self, plan: &Plan<K>) -> Boarding {
+        self.flights.board(&plan.key, plan.slots, !self.may_ask_l2(plan), &self.stamps)
+    }
+
+    /// Turns a landing into this caller's answer; `None` if it is no answer to this caller.
+    fn answer<K, A, E>(
+        &self,
+        plan: &Plan<K>,
+        landing: Landing,
+        loaded_by: Source,
+    ) -> Option<Result<Cached<A>, LoadError<E>>>
+    where
+        K: CacheKey,
+        A: Answer<K::Value>,
+        E: Send + Sync + 'static,
+    {
+        let (entry, origin) = match landing {
+            Landing::Arrived(entry, origin) => (entry, origin),
+            Landing::Failed(failure) => {
+                let error = failure.into_error()?;
+                self.namespaces.count(plan.namespace, Count::Miss);
+                return Some(Err(error));
+            }
+            Landing::GaveUp => return None,
+        };
+        let source = match origin {
+            Origin::L2 => Source::L2,
+            Origin::Loader => loaded_by,
+        };
+        let answer = cached(entry, source, self.clock.now())?;
+        let count = if source == Source::L2 { Count::L2Hit } else { Count::Miss };
+        self.namespaces.count(plan.namespace, count);
+        if source == Source::Joined {
+            self.namespaces.count(plan.namespace, Count::Coalesced);
+        }
+        if answer.is_stale {
+            self.namespaces.count(plan.namespace, Count::Stale);
+        }
+        Some(Ok(answer))
+    }
+
+    /// Loads for one caller, storing nothing.
+    async fn load_alone<V, A, F, L, E>(
+        &self,
+        namespace: NamespaceId,
+        limit: Duration,
+        load: impl FnOnce() -> F + Send,
+    ) -> Result<Cached<A>, LoadError<E>>
+    where
+        V: Send + Sync,
+        A: Answer<V>,
+        F: Future<Output = Result<Option<L>, E>> + Send,
+        L: Into<Loaded<V>>,
+        E: Send + Sync + 'static,
+    {
+        self.namespaces.count(namespace, Count::Miss);
+        self.namespaces.count(namespace, Count::Load);
+        match trip::run(load, limit).await {
+            Ok(loaded) => {
+                let value = A::of(loaded.map(|loaded: Loaded<V>| Arc::new(loaded.value)));
+                value.map(Cached::just_loaded).ok_or_else(LoadError::shut_down)
+            }
+            Err(failure) => {
+                self.namespaces.count(namespace, Count::LoadError);
+                Err(failure.into_error().unwrap_or_else(LoadError::shut_down))
+            }
+        }
+    }
+}
+
+/// An entry as its reader gets it; `None` if it is not of the reader's type.
+#[inline(always)]
+fn cached<V: Send + Sync + 'static, A: Answer<V>>(
+    entry: Entry,
+    source: Source,
+    now: u64,
+) -> Option<Cached<A>> {
+    let value = match entry.value {
+        Some(value) => Some(value.downcast().ok()?),
+        None => None,
+    };
+    Some(Cached {
+        value: A::of(value)?,
+        source,
+        is_stale: now >= entry.soft && source.is_hit(),
+        age_ms: now.saturating_add_signed(entry.written.saturating_neg()),
+        ttl_ms: entry.hard.saturating_sub(now),
+    })
+}
