@@ -16,8 +16,9 @@ use crate::{
     stats::{L1Stats, NamespaceId},
 };
 
-/// What an entry is charged beyond its key and its value: the map's tables and both allocations.
-pub(crate) const ENTRY_BYTES: usize = 288;
+/// What an entry is charged beyond its value and a long key: its place in the map's tables, which
+/// grow in steps (212 to 336 bytes were measured from 2,000 to 100,000 entries).
+const ENTRY_BYTES: usize = 224;
 /// Smallest L1: below it a shard could not hold an entry of useful size.
 const LEAST_BYTES: u64 = 64 * 1024;
 /// A shard has room for this many of the largest entries.
@@ -135,7 +136,11 @@ struct Charge;
 
 impl Weighter<Key, Entry> for Charge {
     fn weight(&self, key: &Key, entry: &Entry) -> u64 {
-        (ENTRY_BYTES + key.as_bytes().len()) as u64 + u64::from(entry.weight)
+        let key = match &key.bytes {
+            KeyBytes::Short { .. } => 0,
+            KeyBytes::Long(bytes) => bytes.len(),
+        };
+        (ENTRY_BYTES + key) as u64 + u64::from(entry.weight)
     }
 }
 
