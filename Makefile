@@ -1,0 +1,66 @@
+# Everything that is done to this repository by command. `make help` lists it.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+# Where `cargo install` puts programs; a bare shell may not have it on its path.
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+.PHONY: help setup run test fmt lint doc instructions ci check-all \
+	bench bench-http bench-outage bench-memory redis-cli redis-keys redis-clear
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
+
+setup: ## Install what tests and benchmarks need; says what, before it does
+	@scripts/setup
+
+run: ## Serve Campus on http://127.0.0.1:8000 (ARGS="--addr .." for flags)
+	cargo run --release -- serve $(ARGS)
+
+test: setup ## All tests, on private Redis servers; works on a bare machine
+	cargo nextest run --workspace
+	cargo test --workspace --doc
+
+fmt: ## Format the code
+	cargo fmt --all
+
+lint: ## Clippy, with warnings as errors
+	cargo clippy --workspace --all-targets --all-features -- -D warnings
+
+doc: ## The documentation, with warnings as errors
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps --document-private-items
+
+instructions: setup ## Compare the instruction counts of Larder's paths with their budgets
+	bench/instructions
+
+ci: setup ## What every change must pass
+	cargo fmt --all --check
+	$(MAKE) lint
+	$(MAKE) test
+	$(MAKE) doc
+	$(MAKE) instructions
+
+check-all: ci ## ci, and what needs a tool that must be built first
+	command -v cargo-deny > /dev/null || cargo install --locked cargo-deny
+	cargo deny check bans licenses sources
+
+bench: setup ## Larder against moka, quick_cache and bare Redis (ROUNDS=7)
+	bench/compare --rounds $(or $(ROUNDS),7)
+
+bench-http: setup ## Campus under wrk against the same answer without a cache (ROUNDS=5)
+	bench/http --rounds $(or $(ROUNDS),5)
+
+bench-outage: setup ## Campus under wrk while Redis is killed and stopped
+	bench/outage
+
+bench-memory: setup ## What campus serve takes at rest
+	bench/memory
+
+redis-cli: ## redis-cli on REDIS_URL
+	@scripts/redis cli
+
+redis-keys: ## The keys of this application, found by SCAN
+	@scripts/redis keys
+
+redis-clear: ## Delete the keys of this application (asks; CONFIRM=1 does not)
+	@CONFIRM=$(CONFIRM) scripts/redis clear
