@@ -5,7 +5,7 @@ mod reply;
 
 use std::{fmt, time::Duration};
 
-use redis::{ConnectionInfo, IntoConnectionInfo, Pipeline, Value};
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline, Value};
 use tokio::time::Instant;
 
 use self::link::{Answers, Link};
@@ -377,5 +377,11 @@ pub(crate) fn message(instance: Nonce, names: &[NameHash]) -> String {
 
 /// Parses a Redis URL (`redis://`, `rediss://`, `unix://`).
 pub(crate) fn connection_info(url: &str) -> Result<ConnectionInfo, ConfigError> {
-    url.into_connection_info().map_err(ConfigError::redis)
+    let info = url.into_connection_info().map_err(ConfigError::redis)?;
+    if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
+        // The first TLS connection panics in a process without a provider. One that the
+        // application has installed already is left alone.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+    Ok(info)
 }

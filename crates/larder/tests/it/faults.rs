@@ -255,3 +255,13 @@ async fn flushall_costs_misses_only() {
     tokio::time::sleep(Duration::from_millis(30)).await;
     assert_eq!(quick_read(&cache, &database, 1).await, Source::L2);
 }
+
+#[tokio::test]
+async fn a_certificate_that_nobody_trusts_is_an_outage_and_not_a_panic() {
+    let (_redis, url) = Redis::start_with_untrusted_tls().await;
+    let cache = Cache::builder().redis(&url).expect("valid").build().expect("valid");
+    let database = Database::default();
+    tokio::time::sleep(Duration::from_millis(600)).await; // some attempts to connect
+    assert_eq!(quick_read(&cache, &database, 1).await, Source::Loader);
+    assert_eq!(cache.stats().l2, L2State::Down);
+}

@@ -36,6 +36,35 @@ impl Redis {
         redis
     }
 
+    /// A second server of the same kind that also speaks TLS, with a certificate nobody trusts.
+    pub(crate) async fn start_with_untrusted_tls() -> (Self, String) {
+        let dir = TempDir::new().expect("a temporary folder");
+        let made =
+            rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+        std::fs::write(&certificate, made.cert.pem()).expect("writable");
+        std::fs::write(&key, made.signing_key.serialize_pem()).expect("writable");
+        let (port, tls_port) = (free_port(), free_port());
+        let child = command(port, &dir)
+            .args([
+                "--tls-port",
+                &tls_port.to_string(),
+                "--tls-auth-clients",
+                "no",
+                "--tls-cert-file",
+            ])
+            .arg(&certificate)
+            .arg("--tls-ca-cert-file")
+            .arg(&certificate)
+            .arg("--tls-key-file")
+            .arg(&key)
+            .spawn()
+            .expect("it was started before");
+        let redis = Self { child, port, dir };
+        redis.wait_until_it_answers().await;
+        (redis, format!("rediss://localhost:{tls_port}/"))
+    }
+
     async fn wait_until_it_answers(&self) {
         let deadline = Instant::now() + Duration::from_secs(10);
         while self.try_command(&["PING"]).await.is_err() {
@@ -104,22 +133,15 @@ impl Drop for Redis {
 }
 
 fn spawn(port: u16, dir: &TempDir) -> Child {
-    Command::new("redis-server")
-        .args([
-            "--port",
-            &port.to_string(),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-        ])
-        .arg("--dir")
-        .arg(dir.path())
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("redis-server is not installed: `make setup` installs it")
+    command(port, dir).spawn().expect("redis-server is not installed: `make setup` installs it")
+}
+
+fn command(port: u16, dir: &TempDir) -> Command {
+    let mut command = Command::new("redis-server");
+    let port = port.to_string();
+    command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+    command.arg("--dir").arg(dir.path()).stdout(Stdio::null());
+    command
 }
 
 pub(crate) fn free_port() -> u16 {
