@@ -124,6 +124,7 @@ impl Cache {
     /// assert_eq!((again.value, again.source), (None, Source::L1));
     /// # Ok(()) }
     /// ```
+    #[expect(clippy::type_complexity, reason = "spelled out: it is what users read")]
     pub fn find_or_load<K, F, L, E>(
         &self,
         key: &K,
@@ -136,6 +137,29 @@ impl Cache {
         E: Send + Sync + 'static,
     {
         self.read(&Public, key, load)
+    }
+
+    /// Reads a public value only if a tier has it. Nothing is loaded, stored in Redis or waited for;
+    /// a value found in Redis is kept in L1. A stale value is returned as such and not refreshed.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    ///
+    /// ```
+    /// # use larder::*; use std::time::Duration;
+    /// # struct Answer; impl CacheKey for Answer { type Value = u32; type Scope = Public;
+    /// # const NAMESPACE: &'static str = "n"; const NAME: &'static str = "answer"; const VERSION: u16 = 1;
+    /// # fn policy() -> Policy { Policy::new(Duration::from_secs(60), Duration::from_secs(60)) }
+    /// # fn segments(&self, _: &mut KeyWriter) {} }
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let cache = Cache::builder().build()?;
+    /// assert_eq!(cache.get(&Answer).await, None);
+    /// cache.get_or_load(&Answer, || async { Ok::<_, std::io::Error>(42) }).await?;
+    /// assert_eq!(cache.get(&Answer).await.map(|read| *read.value), Some(42));
+    /// # Ok(()) }
+    /// ```
+    pub async fn get<K: CacheKey<Scope = Public>>(&self, key: &K) -> Option<Cached<Arc<K::Value>>> {
+        self.glance(&Public, key).await
     }
 
     /// The cache as `scope` may see it: only keys of that scope can be read through it, and the
@@ -214,6 +238,14 @@ impl<S: Scope> Scoped<'_, S> {
         self.cache.read(&self.scope, key, move || load().map_ok(Some))
     }
 
+    /// [`Cache::get`] for a key of this scope.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn get<K: CacheKey<Scope = S>>(&self, key: &K) -> Option<Cached<Arc<K::Value>>> {
+        self.cache.glance(&self.scope, key).await
+    }
+
     /// [`Cache::find_or_load`] for a key of this scope.
     ///
     /// # Errors
@@ -224,6 +256,7 @@ impl<S: Scope> Scoped<'_, S> {
     ///
     /// # Cancel safety
     /// As there.
+    #[expect(clippy::type_complexity, reason = "spelled out: it is what users read")]
     pub fn find_or_load<K, F, L, E>(
         &self,
         key: &K,

@@ -1,6 +1,6 @@
 //! The read path: L1, a flight, and what its landing means to this caller.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
 use crate::{
     Cache, CacheKey, Cached, KeyWriter, LoadError, Loaded, Source,
@@ -92,7 +92,7 @@ impl Cache {
             for is_last in [false, true] {
                 match inner.board(&plan) {
                     Boarding::Leads(flight, pilot) => {
-                        let trip = Trip::new::<A>(inner, &plan, &flight);
+                        let trip = Trip::new::<A>(inner, &plan, flight.born);
                         tokio::spawn(trip.fly(Purpose::Read, pilot, load));
                         let landing = flight.land().await;
                         let answer = inner.answer(&plan, landing, Source::Loader);
@@ -115,6 +115,36 @@ impl Cache {
         inner.load_alone(plan.namespace, plan.policy.load_timeout, load).await
     }
 
+    /// Looks into both tiers and goes no further.
+    pub(crate) async fn glance<K: CacheKey>(
+        &self,
+        scope: &K::Scope,
+        key: &K,
+    ) -> Option<Cached<Arc<K::Value>>> {
+        let plan = {
+            let written = write_key(key, scope);
+            if let Some((hit, _)) = self.inner.hit(&written) {
+                return Some(hit);
+            }
+            Plan::new(&self.inner, key, scope, &written).ok()?
+        };
+        let plan = Arc::new(plan);
+        let seen = if self.inner.caches(K::NAMESPACE) && self.inner.may_ask_l2(&plan) {
+            let born = self.inner.stamps.now();
+            Trip::new::<Arc<K::Value>>(&self.inner, &plan, born).glance().await
+        } else {
+            None
+        };
+        let found = seen.and_then(|entry| {
+            let landing = Landing::Arrived(entry, Origin::L2);
+            self.inner.answer::<K, _, Infallible>(&plan, landing, Source::L2)?.ok()
+        });
+        if found.is_none() {
+            self.inner.namespaces.count(plan.namespace, Count::Miss);
+        }
+        found
+    }
+
     /// Refreshes a stale entry in the background, unless that is going on already.
     fn refresh<K, F, L, E>(
         &self,
@@ -132,7 +162,7 @@ impl Cache {
         let Ok(plan) = Plan::new(&self.inner, key, scope, written) else { return };
         let plan = Arc::new(plan);
         if let Boarding::Leads(flight, pilot) = self.inner.board(&plan) {
-            let trip = Trip::new::<Option<Arc<K::Value>>>(&self.inner, &plan, &flight);
+            let trip = Trip::new::<Option<Arc<K::Value>>>(&self.inner, &plan, flight.born);
             tokio::spawn(async move {
                 trip.fly(Purpose::Refresh, pilot, load).await;
                 drop(permit);

@@ -11,7 +11,7 @@ use crate::{
     clock::millis,
     entry::{Envelope, Head, Lifetime, Nonce, Origin as Written, nonce},
     error::Failure,
-    flight::{Flight, Landing, Origin, Pilot},
+    flight::{Landing, Origin, Pilot},
     l1::{AnyValue, Entry},
     l2::{Ask, Budget, Fault, L2, Place},
     load::Keep,
@@ -69,12 +69,12 @@ impl<K: CacheKey> Trip<K> {
     pub(crate) fn new<A: Answer<K::Value>>(
         inner: &Arc<Inner>,
         plan: &Arc<Plan<K>>,
-        flight: &Flight,
+        born: u64,
     ) -> Self {
         Self {
             inner: Arc::clone(inner),
             plan: Arc::clone(plan),
-            born: flight.born,
+            born,
             takes_nothing: A::of(None).is_some(),
             id: None,
             budget: Budget::new(inner.op_timeout),
@@ -119,6 +119,14 @@ impl<K: CacheKey> Trip<K> {
             };
             step = fetch.next(event);
         }
+    }
+
+    /// Looks into Redis once, and keeps in L1 what it finds.
+    pub(crate) async fn glance(mut self) -> Option<Entry> {
+        self.look().await;
+        let (entry, _) = self.seen.take()?;
+        self.keep_in_l1(&entry);
+        Some(entry)
     }
 
     async fn look(&mut self) -> Event {

@@ -48,6 +48,22 @@ async fn wait_for_key(redis: &Redis, key: &str) {
 }
 
 #[tokio::test]
+async fn a_read_without_a_loader_finds_what_is_there_and_stores_nothing() {
+    let redis = Redis::start().await;
+    for tiers in Tiers::ALL {
+        redis.command::<()>(&["FLUSHALL"]).await;
+        let (cache, database) = (tiers.cache(&redis).await, Database::default());
+        assert_eq!(cache.get(&DocKey(1)).await, None, "{tiers:?}");
+        assert_eq!(redis.command::<u64>(&["DBSIZE"]).await, 0, "{tiers:?}");
+        database.read(&cache, 1).await;
+        tokio::time::sleep(Duration::from_millis(30)).await; // the fill
+        assert!(cache.get(&DocKey(1)).await.is_some(), "{tiers:?}");
+        cache.invalidate(crate::support::doc(1)).await;
+        assert_eq!(cache.get(&DocKey(1)).await, None, "{tiers:?}");
+    }
+}
+
+#[tokio::test]
 async fn keys_in_redis_are_readable_and_all_but_the_sequence_expire() {
     let redis = Redis::start().await;
     let cache = Tiers::Both.cache(&redis).await;
