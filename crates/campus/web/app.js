@@ -37,6 +37,7 @@ const seen = { categories: new Set(Object.keys(BUNDLED_HUES)), levels: new Set(L
 const courses = new Map();
 const served = [];
 let listPath = null;
+let shownPath = null;
 let listRequest = null;
 let openCourse = null;
 let courseRequest = null;
@@ -63,8 +64,9 @@ function readState() {
   };
 }
 
+/** A link to the same list with some changes; an open course is left out unless it is one of them. */
 function href(changes) {
-  const state = { ...readState(), ...changes };
+  const state = { ...readState(), course: "", ...changes };
   const params = new URLSearchParams();
   for (const name of ["q", "category", "level", "min_rating"]) {
     if (state[name]) params.set(name, state[name]);
@@ -83,7 +85,7 @@ function navigate(url, { replace = false, overlay = false } = {}) {
 
 /** Filters always lead back to the first page. */
 function filter(changes, options) {
-  const url = href({ page: 1, course: "", ...changes });
+  const url = href({ page: 1, ...changes });
   if (url !== href({})) navigate(url, options);
 }
 
@@ -125,7 +127,7 @@ async function get(path, signal) {
     text = await response.text();
   } catch (cause) {
     if (signal.aborted) throw cause;
-    throw unreachable(cause);
+    throw unreachable(cause, performance.now() - started);
   }
   const how = howServed(response, performance.now() - started);
   if (!response.ok) throw problem(response, text, how);
@@ -137,13 +139,14 @@ async function get(path, signal) {
   }
 }
 
-function unreachable(cause) {
+function unreachable(cause, ms) {
+  const how = { served: { outcome: "FAILED", ms, tier: "", age: null, ttl: null } };
   if (cause.name === "TimeoutError") {
-    return new RequestError("The server is slow", `There was no answer within ${TIMEOUT_MS / 1000} seconds.`);
+    return new RequestError("The server is slow", `There was no answer within ${TIMEOUT_MS / 1000} seconds.`, how);
   }
   return navigator.onLine
-    ? new RequestError("The server cannot be reached", "It may be starting or restarting.")
-    : new RequestError("You are offline", "The courses come back with the connection.");
+    ? new RequestError("The server cannot be reached", "It may be starting or restarting.", how)
+    : new RequestError("You are offline", "The courses come back with the connection.", how);
 }
 
 /** An `application/problem+json` body, or whatever a proxy sent in its place. */
@@ -281,6 +284,12 @@ function plain(text) {
     .trim();
 }
 
+/** The first sentences on one line: headings say little there, and list items need no bullets. */
+function excerpt(text) {
+  return plain((text ?? "").replace(/^\s{0,3}#{1,6}\s.*$/gm, "").slice(0, 600))
+    .replace(/:?\s*\n+\s*•\s*/g, " · ").replace(/^•\s*/, "");
+}
+
 // --- Facts of a course ---------------------------------------------------------------------------
 
 function priceText(price) {
@@ -321,7 +330,7 @@ function card(course) {
     el("div", { class: "card-body" },
       el("p", { class: "card-meta" }, el("span", { class: "tag" }, course.category ?? ""), level(course.level)),
       el("h3", {}, el("a", { href: href({ course: course.id }), "data-nav": "course", "aria-haspopup": "dialog" }, course.title)),
-      el("p", { class: "excerpt" }, plain(course.description)),
+      el("p", { class: "excerpt" }, excerpt(course.description)),
       el("p", { class: "by" }, hidden("Taught by "), course.instructor?.full_name ?? ""),
       el("p", { class: "card-row" }, stars(course.rating),
         el("span", { class: "enrolled" }, icon("people"), number.format(course.enrolled_count), hidden(" enrolled"))),
@@ -365,7 +374,9 @@ function showWaiting() {
 }
 
 function showList(state, { items, total, skip }) {
+  shownPath = apiPath(state);
   retryDelay = 0;
+  showOnline();
   setReady(true);
   for (const course of items) {
     courses.set(String(course.id), course);
@@ -390,27 +401,36 @@ function showEmpty(state, total) {
     ? ["This page is past the end", `There are ${plural(last, "page")} of courses.`,
       el("a", { class: "button", href: href({ page: last }), "data-nav": "page" }, "Go to the last page")]
     : filtered
-      ? ["No course matches", state.q ? `Nothing was found for “${state.q}” with these filters. Try another word or fewer filters.`
-        : "Nothing fits all of these filters together.",
+      ? ["No course matches", state.q ? `Nothing was found for “${state.q}”. Try another word or fewer filters.`
+        : "No course fits all of these filters together.",
         el("a", { class: "button", href: clear, "data-nav": "filter" }, "Clear search and filters")]
       : ["There are no courses yet", "Published courses appear here. Instructors create them through the API.",
         el("a", { class: "button", href: "/docs" }, "Open the API docs")];
   $("notice").replaceChildren(notice("nothing", title, detail, action));
 }
 
+/** A list that is on the screen stays there when only its reload failed. */
 function showError(error) {
-  const title = error.status === 0 && !navigator.onLine ? "You are offline" : error.title;
+  if (error.passing) retryWhenReady();
+  if (shownPath === listPath) {
+    $("banner").textContent = `${error.title}. ${error.message} What you see was loaded before.`;
+    $("banner").hidden = false;
+    return;
+  }
+  shownPath = null;
   const retry = el("button", { class: "button", type: "button" }, "Try again");
-  retry.addEventListener("click", () => load());
+  retry.addEventListener("click", () => {
+    load();
+    $("results").focus();
+  });
   const detail = error.passing ? `${error.message} This page tries again by itself.` : error.message;
   $("grid").replaceChildren();
   $("pages").hidden = true;
   $("count").textContent = "No courses to show";
   if ($("notice").dataset.text !== detail || !$("notice").childElementCount) {
     $("notice").dataset.text = detail;
-    $("notice").replaceChildren(notice(navigator.onLine ? "alert" : "offline", title, detail, retry, error.status));
+    $("notice").replaceChildren(notice(navigator.onLine ? "alert" : "offline", error.title, detail, retry, error.status));
   }
-  if (error.passing) retryWhenReady();
 }
 
 function notice(symbol, title, detail, action, status = 0) {
@@ -441,7 +461,7 @@ function showControls(state) {
   const ratings = byName(RATINGS, state.min_rating).sort((a, b) => a - b);
   setOptions("category", [["", "All categories"], ...named(categories, (name) => name)], state.category);
   setOptions("level", [["", "All levels"], ...named(byName(seen.levels, state.level), capital)], state.level);
-  setOptions("min_rating", [["", "Any rating"], ...named(ratings, (value) => `${value} stars and up`)], state.min_rating);
+  setOptions("min_rating", [["", "Any rating"], ...named(ratings, (value) => `${value} and up`)], state.min_rating);
   setOptions("sort_by", Object.entries(SORTS), state.sort_by);
   showActive(state);
 }
@@ -461,14 +481,14 @@ function showActive(state) {
     q: state.q && `“${state.q}”`,
     category: state.category,
     level: capital(state.level),
-    min_rating: state.min_rating && `${state.min_rating} stars and up`,
+    min_rating: state.min_rating && `Rated ${state.min_rating} and up`,
   };
   const set = Object.entries(labels).filter(([, text]) => text);
   const chips = set.map(([name, text]) => el("li", {},
-    el("a", { class: "chip", href: href({ [name]: "", page: 1, course: "" }), "data-nav": "filter" },
+    el("a", { class: "chip", href: href({ [name]: "", page: 1 }), "data-nav": "filter" },
       hidden("Remove filter "), el("span", {}, text), icon("close"))));
   if (set.length > 1) {
-    const none = { q: "", category: "", level: "", min_rating: "", page: 1, course: "" };
+    const none = { q: "", category: "", level: "", min_rating: "", page: 1 };
     chips.push(el("li", {}, el("a", { class: "clear", href: href(none), "data-nav": "filter" }, "Clear all")));
   }
   $("active").replaceChildren(...chips);
@@ -512,7 +532,7 @@ function drawCourse(course, { how = null, taken = null, error = null }) {
   const close = el("button", { class: "close", type: "button", "aria-label": "Close" }, icon("close"));
   close.addEventListener("click", () => $("course").close());
   const heading = course?.title ?? (error ? error.title : "Loading the course");
-  const focusTitle = document.activeElement?.id === "course-title";
+  const focused = $("course").contains(document.activeElement);
   $("course-body").replaceChildren(
     el("div", { class: "course-top" }, course ? cover(course) : el("div", { class: "cover" }), close),
     el("div", { class: "course-main" },
@@ -525,7 +545,7 @@ function drawCourse(course, { how = null, taken = null, error = null }) {
       course && howToEnroll(course),
       how || !error ? el("div", { class: "course-served" }, badge, el("span", {}, how ? explain(how) : "")) : null));
   document.title = course ? `${course.title} · Campus` : document.title;
-  if (focusTitle) $("course-title").focus();
+  if (focused) $("course-title").focus({ preventScroll: true });
 }
 
 function facts(course, taken) {
@@ -564,7 +584,7 @@ function closedCourse() {
   courseRequest?.abort();
   if (!readState().course) return;
   if (history.state?.overlay) history.back();
-  else navigate(href({ course: "" }), { replace: true });
+  else navigate(href({}), { replace: true });
 }
 
 // --- Service state -------------------------------------------------------------------------------
@@ -597,8 +617,8 @@ function retryWhenReady() {
 }
 
 function showOnline() {
-  $("offline").textContent = navigator.onLine ? "" : "You are offline. What you see was loaded before.";
-  $("offline").hidden = navigator.onLine;
+  $("banner").textContent = navigator.onLine ? "" : "You are offline. What you see was loaded before.";
+  $("banner").hidden = navigator.onLine;
 }
 
 // --- Wiring --------------------------------------------------------------------------------------
@@ -668,7 +688,7 @@ addEventListener("popstate", () => {
 addEventListener("offline", showOnline);
 addEventListener("online", () => {
   showOnline();
-  if (!$("pages").childElementCount || $("notice").childElementCount) load();
+  load({ quiet: true });
 });
 
 showOnline();
