@@ -45,8 +45,12 @@ fn routes() -> (Router<Arc<App>>, OpenApi) {
 
 /// The whole service, as the server and the tests run it.
 pub fn service(app: Arc<App>) -> Edge {
-    let (router, _) = routes();
-    middleware(router.with_state(app))
+    middleware(router(app))
+}
+
+/// Every route, without what surrounds them all.
+pub fn router(app: Arc<App>) -> Router {
+    routes().0.with_state(app)
 }
 
 /// What every request passes, from the outside in. The rest (body limits, signing
