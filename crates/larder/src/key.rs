@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use arrayvec::ArrayVec;
 use serde::{Serialize, de::DeserializeOwned};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -179,14 +180,13 @@ impl<S: Segment + ?Sized> Segment for &S {
 /// over [`MAX_KEY_BYTES`]) marks the key as not cacheable: its loader runs, nothing is stored, and
 /// `Stats` counts it.
 pub struct KeyWriter {
-    buffer: [u8; MAX_KEY_BYTES],
-    len: usize,
-    cacheable: bool,
+    bytes: ArrayVec<u8, MAX_KEY_BYTES>,
+    is_cacheable: bool,
 }
 
 impl KeyWriter {
     fn new() -> Self {
-        Self { buffer: [0; MAX_KEY_BYTES], len: 0, cacheable: true }
+        Self { bytes: ArrayVec::new(), is_cacheable: true }
     }
 
     /// Appends one segment.
@@ -202,24 +202,12 @@ impl KeyWriter {
 
     #[inline]
     fn append_byte(&mut self, byte: u8) {
-        match self.buffer.get_mut(self.len) {
-            Some(room) => {
-                *room = byte;
-                self.len += 1;
-            }
-            None => self.cacheable = false,
-        }
+        self.is_cacheable &= self.bytes.try_push(byte).is_ok();
     }
 
     #[inline]
     fn append(&mut self, bytes: &[u8]) {
-        match self.buffer.get_mut(self.len..self.len + bytes.len()) {
-            Some(room) => {
-                room.copy_from_slice(bytes);
-                self.len += bytes.len();
-            }
-            None => self.cacheable = false,
-        }
+        self.is_cacheable &= self.bytes.try_extend_from_slice(bytes).is_ok();
     }
 
     fn escaped(&mut self, bytes: &[u8]) {
@@ -229,7 +217,7 @@ impl KeyWriter {
                 b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-' => {
                     self.append_byte(byte)
                 }
-                0..=0x1f | 0x7f => self.cacheable = false,
+                0..=0x1f | 0x7f => self.is_cacheable = false,
                 _ => self.append(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
             }
         }
@@ -238,7 +226,7 @@ impl KeyWriter {
     /// The rendered key, or `None` if it may not be cached.
     #[inline]
     pub(crate) fn bytes(&self) -> Option<&[u8]> {
-        if self.cacheable { self.buffer.get(..self.len) } else { None }
+        self.is_cacheable.then_some(&*self.bytes)
     }
 
     /// The rendered key as text, or `None` if it may not be cached.
@@ -349,7 +337,7 @@ impl Tag {
         match writer.rendered() {
             Some(id) => Self(format!("{kind}{id}")),
             // An id that cannot stand in a key still needs a tag of its own: name it by its hash.
-            None => Self(format!("{kind}:%{:032x}", xxh3_128(&writer.buffer[..writer.len]))),
+            None => Self(format!("{kind}:%{:032x}", xxh3_128(&writer.bytes))),
         }
     }
 

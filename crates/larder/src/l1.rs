@@ -181,6 +181,11 @@ impl L1 {
         self.store.insert(Key::new(hash, key), entry);
     }
 
+    pub(crate) fn remove(&self, key: &[u8]) {
+        let hash = xxh3_64_with_seed(key, self.seed);
+        self.store.remove(&Lookup { hash, key });
+    }
+
     pub(crate) fn stats(&self) -> L1Stats {
         L1Stats {
             bytes: self.store.weight(),

@@ -172,8 +172,8 @@ impl<K: CacheKey> Trip<K> {
         Ok(Entry {
             weight: weight::<K>(value.as_deref()),
             written: local as i64 - (now as i64).saturating_sub(written as i64),
-            soft: local + soft.saturating_sub(now),
-            hard: local + hard.saturating_sub(now),
+            soft: local.saturating_add(soft.saturating_sub(now)),
+            hard: local.saturating_add(hard.saturating_sub(now)),
             ..self.entry(value)
         })
     }
@@ -278,17 +278,18 @@ impl<K: CacheKey> Trip<K> {
                     ..self.entry(cargo.value.clone())
                 };
                 let fits = entry.weight as usize <= self.inner.max_entry_bytes;
-                if is_kept && fits {
-                    self.keep_in_l1(&entry);
-                    pilot.announce(Landing::Arrived(entry, Origin::Loader));
-                } else {
-                    pilot.land(Landing::Arrived(entry, Origin::Loader));
-                }
                 if !fits {
                     self.too_large();
                 }
-                if !(is_kept && fits && self.fill(lease, &cargo).await) {
-                    self.release(lease).await;
+                if is_kept && fits {
+                    self.keep_in_l1(&entry);
+                    pilot.announce(Landing::Arrived(entry, Origin::Loader));
+                    if !self.fill(lease, &cargo).await {
+                        self.release(lease).await;
+                    }
+                } else {
+                    pilot.land(Landing::Arrived(entry, Origin::Loader));
+                    self.forget(lease).await;
                 }
             }
             Err(failure) => {
@@ -382,6 +383,21 @@ impl<K: CacheKey> Trip<K> {
         envelope.encode(ask.id, origin)
     }
 
+    /// Takes away what stood here before: the loader has just said that it is not to be kept.
+    async fn forget(&self, lease: Lease) {
+        if let Some(l1) = &self.inner.l1 {
+            l1.remove(self.plan.key.as_bytes());
+        }
+        let asked = self.id.and_then(|id| ask(&self.inner, &self.plan, id));
+        if let (Some((l2, ask)), Lease::Over(head)) = (asked, lease) {
+            let mut budget = Budget::new(self.inner.op_timeout);
+            if let Err(fault) = l2.remove(&ask, head, &mut budget).await {
+                tracing::debug!(%fault, "a value that is not to be kept stays until its TTL");
+            }
+        }
+        self.release(lease).await;
+    }
+
     /// Takes back a lease or claim that was asked for, granted or not: an answer that came too
     /// late may have left it behind.
     async fn release(&self, lease: Lease) {
@@ -446,7 +462,8 @@ fn ask<'a, K>(inner: &'a Inner, plan: &'a Plan<K>, id: Nonce) -> Option<(&'a L2,
 }
 
 async fn wait(pause_ms: u64) -> Event {
-    time::sleep(life(pause_ms).mul_f64(0.75 + fastrand::f64() / 2.0)).await;
+    // Jitter only shortens: the sum of all waits stays below wait_max.
+    time::sleep(life(pause_ms).mul_f64(1.0 - fastrand::f64() / 2.0)).await;
     Event::Waited
 }
 

@@ -251,8 +251,18 @@ impl L2 {
 
     /// Takes our marker away.
     pub(crate) async fn release(&self, ask: &Ask<'_>, budget: &mut Budget) -> Result<(), Fault> {
+        self.remove(ask, Head::lease(ask.id), budget).await
+    }
+
+    /// Removes the value with this head.
+    pub(crate) async fn remove(
+        &self,
+        ask: &Ask<'_>,
+        head: Head,
+        budget: &mut Budget,
+    ) -> Result<(), Fault> {
         let mut pipeline = redis::pipe();
-        self.put(&mut pipeline, &ask.place.value, Head::lease(ask.id), b"", Duration::ZERO);
+        self.put(&mut pipeline, &ask.place.value, head, b"", Duration::ZERO);
         self.send(&pipeline, budget).await.map(drop)
     }
 

@@ -189,6 +189,29 @@ async fn a_soft_expired_value_is_served_at_once_and_refreshed_once() {
 }
 
 #[tokio::test]
+async fn a_refresh_that_finds_nothing_ends_the_stale_value() {
+    let redis = Redis::start().await;
+    for tiers in Tiers::ALL {
+        redis.command::<()>(&["FLUSHALL"]).await;
+        let clock = Clock::manual();
+        let long_l1 = PolicyOverride { l1: Some(Duration::from_secs(120)), ..Default::default() };
+        let builder = tiers.builder(&redis).clock(clock.clone());
+        let cache = built(builder.policy_override("docs", long_l1)).await;
+        Database::default().read(&cache, 1).await;
+        tokio::time::sleep(Duration::from_millis(30)).await; // the fill
+        clock.advance(Duration::from_secs(70));
+        let not_to_be_kept = || async {
+            Ok::<_, Infallible>(Loaded::uncached(crate::support::Doc { id: 1, version: 7 }))
+        };
+        let stale = cache.get_or_load(&DocKey(1), not_to_be_kept).await.expect("hits");
+        assert!(stale.is_stale, "{tiers:?}");
+        until("refreshed", || counted(&cache).loads == 2).await;
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        assert_eq!(cache.get(&DocKey(1)).await, None, "{tiers:?}");
+    }
+}
+
+#[tokio::test]
 async fn l1_alone_serves_stale_while_it_refreshes() {
     let redis = Redis::start().await;
     let clock = Clock::manual();
