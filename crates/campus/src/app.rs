@@ -157,26 +157,22 @@ fn build_cache(config: &Config) -> Result<Cache, larder::ConfigError> {
     if cache.enabled == Toggle::Off {
         builder = builder.disabled();
     }
+    if let Some(most) = cache.l1_max_ttl {
+        builder = builder.l1_max_life(most);
+    }
     for (namespace, change) in overrides(cache) {
         builder = builder.policy_override(namespace, change);
     }
     builder.build()
 }
 
-/// `CACHE_L1_MAX_TTL` concerns every namespace, the lifetimes only those that were named.
-fn overrides(cache: &CacheConfig) -> Vec<(&'static str, PolicyOverride)> {
-    let change = |&(namespace, _, hard): &(&'static str, u64, u64)| {
-        let lifetime = cache.lifetimes.get(namespace);
-        let hard = lifetime.map_or(Duration::from_secs(hard), |l| l.hard);
-        let change = PolicyOverride {
-            soft: lifetime.map(|l| l.soft),
-            hard: lifetime.map(|l| l.hard),
-            l1: cache.l1_max_ttl.map(|most| most.min(hard / 2)),
-            enabled: None,
-        };
-        (change != PolicyOverride::default()).then_some((namespace, change))
-    };
-    crate::config::NAMESPACES.iter().filter_map(change).collect()
+/// The lifetimes that the operator has set, by namespace.
+fn overrides(cache: &CacheConfig) -> impl Iterator<Item = (&'static str, PolicyOverride)> {
+    crate::config::NAMESPACES.iter().filter_map(|&(namespace, ..)| {
+        let lifetime = cache.lifetimes.get(namespace)?;
+        let (soft, hard) = (Some(lifetime.soft), Some(lifetime.hard));
+        Some((namespace, PolicyOverride { soft, hard, ..PolicyOverride::default() }))
+    })
 }
 
 /// The active tiers, as the server prints them.

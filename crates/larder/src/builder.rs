@@ -9,11 +9,29 @@ use crate::{Cache, Clock, ConfigError, PolicyOverride, cache::Inner, l2};
 /// Assembles a [`Cache`]; see [`Cache::builder`].
 ///
 /// Without [`redis`](Self::redis) the cache is in-process: the same semantics on one node.
+///
+/// ```
+/// use larder::{Cache, Clock, PolicyOverride};
+/// use std::time::Duration;
+///
+/// let cache = Cache::builder()
+///     .l1_bytes(64 << 20)
+///     .l1_max_life(Duration::from_secs(30))
+///     .max_entry_bytes(256 << 10)
+///     .wait_max(Duration::from_secs(1))
+///     .most_refreshes(16)
+///     .policy_override("news", PolicyOverride { enabled: Some(false), ..Default::default() })
+///     .clock(Clock::manual())
+///     .build()?;
+/// assert_eq!(cache.stats().l1.capacity, 64 << 20);
+/// # Ok::<(), larder::ConfigError>(())
+/// ```
 #[must_use]
 pub struct Builder {
     pub(crate) redis: Option<ConnectionInfo>,
     pub(crate) prefix: String,
     pub(crate) l1_bytes: Option<u64>,
+    pub(crate) l1_max_life: Duration,
     pub(crate) enabled: bool,
     pub(crate) max_entry_bytes: usize,
     pub(crate) op_timeout: Duration,
@@ -29,6 +47,7 @@ impl Default for Builder {
             redis: None,
             prefix: String::from("larder:"),
             l1_bytes: Some(256 << 20),
+            l1_max_life: Duration::MAX,
             enabled: true,
             max_entry_bytes: 1 << 20,
             op_timeout: Duration::from_millis(100),
@@ -61,6 +80,13 @@ impl Builder {
     /// Bound of L1 in charged bytes (see [`crate::CacheKey::weigh`]). Default 256 MiB.
     pub fn l1_bytes(mut self, bytes: u64) -> Self {
         self.l1_bytes = Some(bytes);
+        self
+    }
+
+    /// No entry stays longer in L1, whatever its policy says. Unbounded by default. Until other
+    /// processes' L1 are told of invalidations, this bounds how old their answers may be.
+    pub fn l1_max_life(mut self, most: Duration) -> Self {
+        self.l1_max_life = most;
         self
     }
 

@@ -46,6 +46,7 @@ pub(crate) struct Inner {
     pub(crate) max_entry_bytes: usize,
     pub(crate) op_timeout: Duration,
     pub(crate) wait_max: Duration,
+    l1_max_life: Duration,
     overrides: HashMap<String, PolicyOverride>,
 }
 
@@ -181,7 +182,24 @@ impl Cache {
         Scoped { cache: self, scope }
     }
 
-    /// What the cache has done and holds.
+    /// What the cache has done and holds. Counters only grow; each is read on its own, so that a
+    /// sum taken while reads go on may be off by those reads.
+    ///
+    /// ```
+    /// # use larder::*; use std::time::Duration;
+    /// # struct Answer; impl CacheKey for Answer { type Value = u32; type Scope = Public;
+    /// # const NAMESPACE: &'static str = "n"; const NAME: &'static str = "answer"; const VERSION: u16 = 1;
+    /// # fn policy() -> Policy { Policy::new(Duration::from_secs(60), Duration::from_secs(60)) }
+    /// # fn segments(&self, _: &mut KeyWriter) {} }
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = Cache::builder().build()?;
+    /// for _ in 0..3 {
+    ///     cache.get_or_load(&Answer, || async { Ok::<_, std::io::Error>(42) }).await?;
+    /// }
+    /// let counts = &cache.stats().namespaces[0];
+    /// assert_eq!((counts.loads, counts.misses, counts.l1_hits), (1, 1, 2));
+    /// # Ok(()) }
+    /// ```
     pub fn stats(&self) -> Stats {
         let inner = &self.inner;
         Stats {
@@ -203,6 +221,13 @@ impl Cache {
     ///
     /// # Cancel safety
     /// Safe.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), larder::ConfigError> {
+    /// let in_process = larder::Cache::builder().build()?;
+    /// assert!(in_process.ping_redis().await.is_none());
+    /// # Ok(()) }
+    /// ```
     pub async fn ping_redis(&self) -> Option<Result<Duration, RedisUnavailable>> {
         let l2 = self.inner.l2.as_ref()?;
         Some(
@@ -300,6 +325,7 @@ impl Inner {
             max_entry_bytes: builder.max_entry_bytes,
             op_timeout: builder.op_timeout,
             wait_max: builder.wait_max,
+            l1_max_life: builder.l1_max_life,
             overrides: builder.overrides,
         });
         if inner.l2.is_some() {
@@ -314,10 +340,11 @@ impl Inner {
     }
 
     pub(crate) fn policy<K: CacheKey>(&self) -> Policy {
-        match self.overrides.get(K::NAMESPACE) {
+        let policy = match self.overrides.get(K::NAMESPACE) {
             Some(change) => K::policy().overridden_by(change),
             None => K::policy(),
-        }
+        };
+        policy.at_most_in_l1(self.l1_max_life)
     }
 }
 

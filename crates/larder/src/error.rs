@@ -5,6 +5,21 @@ use std::{any::Any, error::Error, fmt, sync::Arc, time::Duration};
 /// Why a read has no value. Only the loader can fail a read: an error of Redis never shows here.
 ///
 /// All callers that waited for one load share its error.
+///
+/// ```
+/// # use larder::*; use std::time::Duration;
+/// # struct Answer; impl CacheKey for Answer { type Value = u32; type Scope = Public;
+/// # const NAMESPACE: &'static str = "n"; const NAME: &'static str = "answer"; const VERSION: u16 = 1;
+/// # fn policy() -> Policy { Policy::new(Duration::from_secs(60), Duration::from_secs(60)) }
+/// # fn segments(&self, _: &mut KeyWriter) {} }
+/// # #[tokio::main] async fn main() -> Result<(), ConfigError> {
+/// # let cache = Cache::builder().build()?;
+/// let failing = || async { Err::<u32, _>("the database is down") };
+/// let error = cache.get_or_load(&Answer, failing).await.unwrap_err();
+/// assert_eq!(error.as_loader(), Some(&"the database is down"));
+/// assert!(!error.is_timeout() && !error.is_panic());
+/// # Ok(()) }
+/// ```
 pub struct LoadError<E>(Kind<E>);
 
 enum Kind<E> {
@@ -38,6 +53,11 @@ impl<E> LoadError<E> {
     /// Whether the loader took longer than [`crate::Policy::load_timeout`].
     pub fn is_timeout(&self) -> bool {
         matches!(self.0, Kind::TimedOut(_))
+    }
+
+    /// Whether the runtime shut down before the load ended.
+    pub fn is_shut_down(&self) -> bool {
+        matches!(self.0, Kind::ShutDown)
     }
 
     /// Whether the loader panicked.
@@ -93,7 +113,12 @@ impl Failure {
     }
 }
 
-/// A cache that cannot be built as asked.
+/// A cache that cannot be built as asked. The text says why and quotes no URL.
+///
+/// ```
+/// let error = larder::Cache::builder().redis("redis://:secret@[").err().expect("no URL");
+/// assert!(!error.to_string().contains("secret"));
+/// ```
 #[derive(Debug)]
 pub struct ConfigError(String);
 

@@ -208,16 +208,17 @@ impl Invalidations {
             while let Some(inner) = weak.upgrade() {
                 match inner.apply_oldest().await {
                     Some(Ok(())) => pause = FIRST_PAUSE,
-                    Some(Err(_)) => pause = (pause * 2).min(LONGEST_PAUSE),
+                    Some(Err(_)) => {
+                        drop(inner);
+                        time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
+                        pause = (pause * 2).min(LONGEST_PAUSE);
+                    }
                     // Woken by the next row; looked at now and then, to notice the cache's end.
                     None => {
-                        let _ = time::timeout(LONGEST_PAUSE, inner.invalidations.queued.notified())
-                            .await;
-                        continue;
+                        let queued = inner.invalidations.queued.notified();
+                        let _ = time::timeout(LONGEST_PAUSE, queued).await;
                     }
                 }
-                drop(inner);
-                time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
             }
         });
     }

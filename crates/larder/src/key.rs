@@ -68,7 +68,7 @@ pub trait CacheKey: Send + Sync + 'static {
     /// processes then keep their own entries and still hear each other's invalidations.
     const VERSION: u16;
 
-    /// How long entries live. Evaluated once per namespace and process.
+    /// How long entries live. Asked on every miss: return a constant.
     fn policy() -> Policy;
 
     /// Appends the parameters that make this key unique in its family.
@@ -247,7 +247,7 @@ pub(crate) fn write_key<K: CacheKey>(key: &K, scope: &K::Scope) -> KeyWriter {
 }
 
 /// `NAME@VERSION`, rendered by the compiler: a hit only appends the segments.
-struct Family {
+pub(crate) struct Family {
     bytes: [u8; MOST_FAMILY_BYTES],
     len: usize,
 }
@@ -255,7 +255,7 @@ struct Family {
 const MOST_FAMILY_BYTES: usize = 64;
 
 impl Family {
-    const fn of<K: CacheKey>() -> Self {
+    pub(crate) const fn of<K: CacheKey>() -> Self {
         assert!(is_valid_name(K::NAME), "CacheKey::NAME: one or two segments of a-z 0-9 _ -");
         assert!(K::NAME.len() <= MOST_FAMILY_BYTES - 6, "CacheKey::NAME: at most 58 bytes");
         let (mut bytes, mut len) = ([0; MOST_FAMILY_BYTES], 0);
@@ -276,7 +276,7 @@ impl Family {
         Self { bytes, len }
     }
 
-    const fn as_bytes(&self) -> &[u8] {
+    pub(crate) const fn as_bytes(&self) -> &[u8] {
         self.bytes.split_at(self.len).0
     }
 }

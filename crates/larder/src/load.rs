@@ -46,7 +46,7 @@ impl<V> Loaded<V> {
     }
 }
 
-/// A value and how it was come by.
+/// A value and how it was come by; see [`crate::Cache::get_or_load`] for an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cached<T> {
@@ -54,7 +54,7 @@ pub struct Cached<T> {
     pub value: T,
     /// Which tier answered.
     pub source: Source,
-    /// Past its soft TTL: a refresh is under way.
+    /// Past its soft TTL. `get_or_load` and `find_or_load` see to it that it is refreshed.
     pub is_stale: bool,
     pub(crate) age_ms: u64,
     pub(crate) ttl_ms: u64,

@@ -2,13 +2,13 @@
 
 use std::{marker::PhantomData, sync::Arc};
 
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::const_xxh3::xxh3_64;
 
 use crate::{
     CacheKey, KeyWriter, Policy, Tags,
     cache::Inner,
     entry::Nonce,
-    key::{Name, NameHash, unversioned},
+    key::{Family, Name, NameHash, unversioned},
     l2::Place,
     protocol::{sight::Names, stamps::Slots},
     stats::NamespaceId,
@@ -69,8 +69,7 @@ impl<K: CacheKey> Plan<K> {
         self.hashes.iter().zip(generations).map(|(name, nonce)| Some((*name, (*nonce)?))).collect()
     }
 
-    /// What a value's bytes depend on besides the value: its name, its version and the codec.
-    pub(crate) fn schema(&self) -> u64 {
-        xxh3_64(format!("{}@{}:msgpack", K::NAME, K::VERSION).as_bytes())
-    }
+    /// What a value's bytes depend on besides the value: its name and version. Another codec would
+    /// be another format of the envelope.
+    pub(crate) const SCHEMA: u64 = xxh3_64(Family::of::<K>().as_bytes());
 }

@@ -83,9 +83,22 @@ impl Policy {
         self.l1 = change.l1.or(self.l1);
         self
     }
+
+    pub(crate) fn at_most_in_l1(mut self, most: Duration) -> Self {
+        self.l1 = Some(self.l1_life().min(most));
+        self
+    }
 }
 
 /// What an operator changes for one namespace; `None` keeps what the key type says.
+///
+/// ```
+/// use larder::{Cache, PolicyOverride};
+/// use std::time::Duration;
+///
+/// let shorter = PolicyOverride { hard: Some(Duration::from_secs(60)), ..PolicyOverride::default() };
+/// assert!(Cache::builder().policy_override("courses", shorter).build().is_ok());
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PolicyOverride {
     /// Replaces [`Policy::soft`].

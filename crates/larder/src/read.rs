@@ -5,6 +5,7 @@ use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 use crate::{
     Cache, CacheKey, Cached, KeyWriter, LoadError, Loaded, Source,
     cache::Inner,
+    error::Failure,
     flight::{Boarding, Landing, Origin},
     key::write_key,
     l1::Entry,
@@ -240,23 +241,24 @@ impl Inner {
         Some(Ok(answer))
     }
 
-    /// Loads for one caller, storing nothing.
+    /// Loads for one caller, in a task of its own like any load, and stores nothing.
     async fn load_alone<V, A, F, L, E>(
         &self,
         namespace: NamespaceId,
         limit: Duration,
-        load: impl FnOnce() -> F + Send,
+        load: impl FnOnce() -> F + Send + 'static,
     ) -> Result<Cached<A>, LoadError<E>>
     where
-        V: Send + Sync,
+        V: Send + Sync + 'static,
         A: Answer<V>,
-        F: Future<Output = Result<Option<L>, E>> + Send,
-        L: Into<Loaded<V>>,
+        F: Future<Output = Result<Option<L>, E>> + Send + 'static,
+        L: Into<Loaded<V>> + 'static,
         E: Send + Sync + 'static,
     {
         self.namespaces.count(namespace, Count::Miss);
         self.namespaces.count(namespace, Count::Load);
-        match trip::run(load, limit).await {
+        let loading = tokio::spawn(trip::run(load, limit));
+        match loading.await.unwrap_or(Err(Failure::ShutDown)) {
             Ok(loaded) => {
                 let value = A::of(loaded.map(|loaded: Loaded<V>| Arc::new(loaded.value)));
                 value.map(Cached::just_loaded).ok_or_else(LoadError::shut_down)

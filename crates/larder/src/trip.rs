@@ -138,7 +138,7 @@ impl<K: CacheKey> Trip<K> {
         self.epoch = raw.epoch;
         self.generations = raw.generations;
         let look = Look { stored: &raw.stored, generations: &self.generations };
-        let origin = Written { epoch: raw.epoch, schema: self.plan.schema(), key: &place.value };
+        let origin = Written { epoch: raw.epoch, schema: Plan::<K>::SCHEMA, key: &place.value };
         let now = self.inner.clock.unix();
         match Sight::judge(look, origin, self.plan.names(), now) {
             Sight::Absent => Event::Absent,
@@ -379,7 +379,7 @@ impl<K: CacheKey> Trip<K> {
             payload: payload.as_deref(),
         };
         let origin =
-            Written { epoch: self.epoch, schema: self.plan.schema(), key: &ask.place.value };
+            Written { epoch: self.epoch, schema: Plan::<K>::SCHEMA, key: &ask.place.value };
         envelope.encode(ask.id, origin)
     }
 

@@ -263,6 +263,25 @@ async fn l1_forgets_sooner_than_redis() {
 }
 
 #[tokio::test]
+async fn the_longest_life_in_l1_shortens_and_never_lengthens() {
+    let redis = Redis::start().await;
+    for (most, is_kept) in [(1, false), (3_600, true)] {
+        let clock = Clock::manual();
+        let ten_seconds =
+            PolicyOverride { l1: Some(Duration::from_secs(10)), ..Default::default() };
+        let builder = Tiers::L1.builder(&redis).clock(clock.clone());
+        let builder = builder.policy_override("docs", ten_seconds);
+        let cache = built(builder.l1_max_life(Duration::from_secs(most))).await;
+        let database = Database::default();
+        database.read(&cache, 1).await;
+        clock.advance(Duration::from_secs(5));
+        assert_eq!(database.read(&cache, 1).await.source.is_hit(), is_kept);
+        clock.advance(Duration::from_secs(6));
+        assert!(!database.read(&cache, 1).await.source.is_hit() || !is_kept);
+    }
+}
+
+#[tokio::test]
 async fn a_hard_ttl_of_zero_never_serves() {
     let redis = Redis::start().await;
     for tiers in Tiers::ALL {
