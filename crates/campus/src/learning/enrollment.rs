@@ -43,9 +43,12 @@ impl Learning {
             Err(e) if e.is_duplicate() => return Err(Refusal::conflict(ALREADY).into()),
             enrollment => enrollment?,
         };
+        // Before the commit: afterwards nothing may fail any more, for the seat is taken.
+        let details = tx.details(vec![enrollment]).await?;
+        let detail = only(details)?;
         tx.commit().await?;
         self.reads.enrolled(student_id, course_id).await;
-        self.detail(enrollment).await
+        Ok(detail)
     }
 
     async fn may_enroll(
@@ -87,13 +90,12 @@ impl Learning {
                 return Err(NO_ENROLLMENT.into());
             }
         }
-        self.detail(enrollment).await
+        only(self.store.details(vec![enrollment]).await?)
     }
+}
 
-    async fn detail(&self, enrollment: crate::model::Enrollment) -> Result<EnrollmentDetail> {
-        let details = self.store.details(vec![enrollment]).await?;
-        Ok(details.into_iter().next().ok_or(NO_ENROLLMENT)?)
-    }
+fn only(details: Vec<EnrollmentDetail>) -> Result<EnrollmentDetail> {
+    Ok(details.into_iter().next().ok_or(NO_ENROLLMENT)?)
 }
 
 /// Why a seat could not be taken, in the order in which a person would ask.

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, Condition, EntityTrait, ExprTrait, Order, PaginatorTrait,
-    QueryFilter, QueryOrder, QuerySelect, Set,
+    ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, Order,
+    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Set,
 };
 
 use super::tables::{course_contents, courses, enrollments, lesson_completions};
@@ -76,40 +76,7 @@ impl Store {
 
     /// Adds to each enrollment what its progress is computed from, in two queries for all.
     pub async fn details(&self, enrollments: Vec<Enrollment>) -> Result<Vec<EnrollmentDetail>> {
-        let ids = enrollments.iter().map(|e| e.id);
-        let completions = lesson_completions::Entity::find()
-            .filter(lesson_completions::Column::EnrollmentId.is_in(ids))
-            .all(&self.reader)
-            .await?;
-        let mut done: HashMap<i64, Vec<i64>> = HashMap::new();
-        for row in completions {
-            done.entry(row.enrollment_id).or_default().push(row.lesson_id);
-        }
-        let outlines = self.outlines(enrollments.iter().map(|e| e.course_id).collect()).await?;
-        let empty = Outline::default();
-        let detail = |enrollment: Enrollment| {
-            let outline = outlines.get(&enrollment.course_id).unwrap_or(&empty);
-            let done = done.get(&enrollment.id).map_or(&[][..], Vec::as_slice);
-            EnrollmentDetail::new(enrollment, done, outline)
-        };
-        Ok(enrollments.into_iter().map(detail).collect())
-    }
-
-    async fn outlines(&self, course_ids: Vec<i64>) -> Result<HashMap<i64, Outline>> {
-        let rows: Vec<(i64, String)> = course_contents::Entity::find()
-            .select_only()
-            .columns([course_contents::Column::CourseId, course_contents::Column::Outline])
-            .filter(course_contents::Column::CourseId.is_in(course_ids))
-            .filter(course_contents::Column::DeletedAt.is_null())
-            .into_tuple()
-            .all(&self.reader)
-            .await?;
-        rows.into_iter()
-            .map(|(id, json)| {
-                let outline = serde_json::from_str(&json);
-                Ok((id, outline.map_err(|e| Error::corrupt(e.to_string()))?))
-            })
-            .collect()
+        details(&self.reader, enrollments).await
     }
 
     /// Taken places and the limit of a live course.
@@ -122,7 +89,55 @@ impl Store {
     }
 }
 
+async fn details<C: ConnectionTrait>(
+    db: &C,
+    enrollments: Vec<Enrollment>,
+) -> Result<Vec<EnrollmentDetail>> {
+    let ids = enrollments.iter().map(|e| e.id);
+    let completions = lesson_completions::Entity::find()
+        .filter(lesson_completions::Column::EnrollmentId.is_in(ids))
+        .all(db)
+        .await?;
+    let mut done: HashMap<i64, Vec<i64>> = HashMap::new();
+    for row in completions {
+        done.entry(row.enrollment_id).or_default().push(row.lesson_id);
+    }
+    let outlines = outlines(db, enrollments.iter().map(|e| e.course_id).collect()).await?;
+    let empty = Outline::default();
+    let detail = |enrollment: Enrollment| {
+        let outline = outlines.get(&enrollment.course_id).unwrap_or(&empty);
+        let done = done.get(&enrollment.id).map_or(&[][..], Vec::as_slice);
+        EnrollmentDetail::new(enrollment, done, outline)
+    };
+    Ok(enrollments.into_iter().map(detail).collect())
+}
+
+async fn outlines<C: ConnectionTrait>(
+    db: &C,
+    course_ids: Vec<i64>,
+) -> Result<HashMap<i64, Outline>> {
+    let rows: Vec<(i64, String)> = course_contents::Entity::find()
+        .select_only()
+        .columns([course_contents::Column::CourseId, course_contents::Column::Outline])
+        .filter(course_contents::Column::CourseId.is_in(course_ids))
+        .filter(course_contents::Column::DeletedAt.is_null())
+        .into_tuple()
+        .all(db)
+        .await?;
+    rows.into_iter()
+        .map(|(id, json)| {
+            let outline = serde_json::from_str(&json);
+            Ok((id, outline.map_err(|e| Error::corrupt(e.to_string()))?))
+        })
+        .collect()
+}
+
 impl Tx {
+    /// The same for rows that this transaction has just written.
+    pub async fn details(&self, enrollments: Vec<Enrollment>) -> Result<Vec<EnrollmentDetail>> {
+        details(&self.0, enrollments).await
+    }
+
     /// Takes a seat if the course is published and has one left. One conditional
     /// update, so that no two requests can take the last seat.
     pub async fn take_seat(&self, course_id: i64) -> Result<bool> {
