@@ -177,22 +177,21 @@ impl Check<'_> {
 
     fn redis(&mut self) -> Option<RedisConfig> {
         let s = self.settings;
+        // Checked without Redis too: a bad value must not wait for the day it is turned on.
+        let op_timeout = self.redis_op_timeout();
+        let (connect, most) = (&s.redis_socket_connect_timeout, &s.redis_max_connections);
+        let connect = self.number("REDIS_SOCKET_CONNECT_TIMEOUT", connect, 2, 1..=60);
+        let max_connections = self.number("REDIS_MAX_CONNECTIONS", most, 10, 1..=1000);
         let url = set(&s.redis_url)?;
         if !url.starts_with("redis://") && !url.starts_with("rediss://") {
             self.problems.push("REDIS_URL must start with redis:// or rediss://".to_owned());
         }
-        let (connect, most) = (&s.redis_socket_connect_timeout, &s.redis_max_connections);
         Some(RedisConfig {
             url: with_password(url, set(&s.redis_password)),
             prefix: set(&s.redis_key_prefix).unwrap_or("skillup:").to_owned(),
-            op_timeout: self.redis_op_timeout(),
-            connect_timeout: Duration::from_secs(self.number(
-                "REDIS_SOCKET_CONNECT_TIMEOUT",
-                connect,
-                2,
-                1..=60,
-            )),
-            max_connections: self.number("REDIS_MAX_CONNECTIONS", most, 10, 1..=1000),
+            op_timeout,
+            connect_timeout: Duration::from_secs(connect),
+            max_connections,
         })
     }
 
