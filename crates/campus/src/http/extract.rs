@@ -11,7 +11,7 @@ use super::error::Problem;
 /// Body limits: ordinary writes, logins, whole documents.
 pub(super) const DEFAULT_LIMIT: usize = 64 * 1024;
 pub(super) const AUTH_LIMIT: usize = 4 * 1024;
-pub(super) const CONTENT_LIMIT: usize = 2 * 1024 * 1024;
+pub(super) const CONTENT_LIMIT: usize = crate::model::MAX_CONTENT_BYTES;
 
 /// A body larger than this is not even read to its end.
 const DRAIN_LIMIT: usize = 32 * 1024 * 1024;
@@ -59,6 +59,13 @@ async fn read_body(request: Request, limit: usize) -> Result<Vec<u8>, Problem> {
 
 /// Malformed JSON is 400; JSON that is not what was asked for is 422 and names the field.
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    // A struct may also be read from an array, field by field: nobody means that.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
+            Ok(_) => Problem::unprocessable("body", "expected an object, not an array"),
+            Err(cause) => malformed(&cause),
+        });
+    }
     let mut json = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
