@@ -9,7 +9,7 @@ use axum::ServiceExt;
 use axum::extract::Request;
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failure, Output};
 use crate::app::App;
@@ -32,8 +32,10 @@ pub(super) async fn run(config: &Config, clock: Clock, out: &mut Output) -> Resu
     }
     let app = Arc::new(App::build(config, clock).await?);
     let admin_password = first_start(config, &app).await?;
+    // Before anybody can know that it runs: from here on a signal is a clean end.
+    let signals = Signals::listen()?;
     greet(config, &app, &url, admin_password.as_deref(), out)?;
-    serve(listener, Arc::clone(&app)).await?;
+    serve(listener, Arc::clone(&app), signals).await?;
     app.store().close().await?;
     tracing::info!("stopped");
     // Held until here: nobody else may open the file while requests were still running.
@@ -137,7 +139,7 @@ fn greet(
     Ok(())
 }
 
-async fn serve(listener: TcpListener, app: Arc<App>) -> Result<(), Failure> {
+async fn serve(listener: TcpListener, app: Arc<App>, mut signals: Signals) -> Result<(), Failure> {
     let (stop, mut stopped) = tokio::sync::watch::channel(());
     // Small answers must not wait for more bytes to come.
     let listener = listener.tap_io(|connection| {
@@ -147,7 +149,7 @@ async fn serve(listener: TcpListener, app: Arc<App>) -> Result<(), Failure> {
         http::service(app),
     );
     let server = axum::serve(listener, service).with_graceful_shutdown(async move {
-        wait_for_signal().await;
+        signals.wait().await;
         tracing::info!("stopping: open requests may end");
         drop(stop);
     });
@@ -165,15 +167,21 @@ async fn serve(listener: TcpListener, app: Arc<App>) -> Result<(), Failure> {
     }
 }
 
-async fn wait_for_signal() {
-    let (Ok(mut term), Ok(mut int)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::warn!("signals cannot be heard; only a kill ends this process");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
+/// The signals that ask this process to end.
+struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
     }
 }
