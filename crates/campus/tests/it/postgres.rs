@@ -1,0 +1,145 @@
+//! The same promises on PostgreSQL, which is one URL away.
+
+use std::io::Write;
+
+use campus::config::Settings;
+use campus::import;
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::support::{Postgres, Redis, TestApp, on_redis};
+
+/// A cluster, or nothing and a word about it.
+fn cluster() -> Option<Postgres> {
+    let cluster = Postgres::start();
+    if cluster.is_none() {
+        let text = "not applicable: PostgreSQL is not installed, nothing was tested";
+        let _ = writeln!(std::io::stderr(), "{text}");
+    }
+    cluster
+}
+
+fn on(cluster: &Postgres) -> Settings {
+    Settings { database_url: Some(cluster.url()), ..Settings::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn courses_are_written_read_and_found_on_postgresql() {
+    let Some(cluster) = cluster() else {
+        return;
+    };
+    let app = TestApp::with(on(&cluster)).await;
+    let (ada, sam) = (app.instructor("ada").await, app.student("sam").await);
+    let id = app.published(&ada, "100% Ünïcode").await;
+    app.write_content(&ada, id).await;
+    let path = format!("/courses/{id}");
+    let (miss, hit) = (app.get(&path).await.expect(200), app.get(&path).await.expect(200));
+    assert_eq!((miss.cache(), hit.cache()), ("MISS", "HIT"));
+    assert_eq!(miss.body, hit.body);
+    for (q, hits) in [("100%25", 1), ("%C3%9CN%C3%8FCODE", 1), ("_", 0)] {
+        let list = app.get(&format!("/courses?q={q}")).await.expect(200).json();
+        assert_eq!(list["total"], hits, "{q}");
+    }
+    app.put(&path).by(&ada).json(json!({"title": "After"})).await.expect(200);
+    assert_eq!(app.get(&path).await.expect(200).json()["title"], "After");
+    assert_eq!(app.get("/courses").await.json()["items"][0]["title"], "After");
+    app.get(&format!("{path}/content")).by(&sam).await.refused(403);
+    app.enroll(&sam, id).await.expect(201);
+    app.get(&format!("{path}/content")).by(&sam).await.expect(200);
+    app.put(&format!("{path}/rating")).by(&sam).json(json!({"stars": 4})).await.expect(200);
+    assert_eq!(app.get(&path).await.json()["rating"], json!({"average": 4.0, "count": 1}));
+    let mut same_slug = crate::support::course("Other");
+    same_slug["slug"] = json!("100-n-code");
+    let refused = app.post("/courses").by(&ada).json(same_slug).await.refused(409);
+    assert_eq!(refused, "Slug '100-n-code' is already taken");
+    app.delete(&path).by(&ada).await.expect(204);
+    app.get(&path).await.refused(404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn seats_are_never_oversold_on_postgresql_by_two_servers() {
+    let Some(cluster) = cluster() else {
+        return;
+    };
+    let redis = Redis::start().await;
+    let settings = || Settings { database_url: Some(cluster.url()), ..on_redis(&redis) };
+    let first = TestApp::with(settings()).await.connected().await;
+    let second = first.twin(settings()).await.connected().await;
+    let ada = first.instructor("ada").await;
+    let id = first.published(&ada, "Popular").await;
+    let path = format!("/courses/{id}");
+    first.put(&path).by(&ada).json(json!({"max_students": 20})).await.expect(200);
+    let mut takers = Vec::new();
+    for number in 0..100 {
+        takers.push(first.student(&format!("taker{number}")).await);
+    }
+    let turns = takers.iter().enumerate().map(|(turn, taker)| {
+        let app = if turn % 2 == 0 { &first } else { &second };
+        app.enroll(taker, id)
+    });
+    let answers = join_all(turns).await;
+    let created = answers.iter().filter(|answer| answer.status == 201).count();
+    assert_eq!(created, 20);
+    for refused in answers.iter().filter(|answer| answer.status != 201) {
+        refused.refused(409);
+    }
+    let seats = first.get(&format!("{path}/seats")).await.expect(200).json();
+    assert_eq!(seats["enrolled"], 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parallel_edits_on_postgresql_are_all_kept_or_refused_and_never_unseen() {
+    let Some(cluster) = cluster() else {
+        return;
+    };
+    let app = TestApp::with(on(&cluster)).await;
+    let ada = app.instructor("ada").await;
+    let id = app.published(&ada, "Version 0").await;
+    let path = format!("/courses/{id}");
+    let before = app.get(&path).await.json()["version"].as_i64().unwrap();
+    let edits = (0..64).map(|number| {
+        let path = &path;
+        let (app, ada) = (&app, &ada);
+        async move {
+            let edit = json!({"title": format!("Version {number}")});
+            let written = app.put(path).by(ada).json(edit).await;
+            let version = written.json()["version"].as_i64()?;
+            let seen = app.get(path).await.expect(200).json()["version"].as_i64().unwrap();
+            assert!(seen >= version, "{seen} after {version} was acknowledged");
+            Some(version)
+        }
+    });
+    let written: Vec<i64> = join_all(edits).await.into_iter().flatten().collect();
+    assert_eq!(written.len(), 64, "editors of one course take turns");
+    let last = app.get(&path).await.json()["version"].as_i64().unwrap();
+    assert_eq!(last, before + written.len() as i64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_is_the_same_on_postgresql_as_on_sqlite() {
+    let Some(cluster) = cluster() else {
+        return;
+    };
+    let there = TestApp::with(on(&cluster)).await;
+    import::demo(there.app.store(), there.clock.now()).await.expect("imported");
+    let here = TestApp::demo().await;
+    for query in [
+        "sort_by=popular&limit=100",
+        "sort_by=top_rated&limit=100",
+        "sort_by=recent&limit=100",
+        "q=data&limit=100",
+        "level=beginner&min_rating=4&limit=100",
+    ] {
+        let slugs = async |app: &TestApp| -> Vec<String> {
+            let list = app.get(&format!("/courses?{query}")).await.expect(200).json();
+            let items = list["items"].as_array().cloned().unwrap_or_default();
+            items
+                .iter()
+                .map(|item| format!("{} {}", item["slug"], item["enrolled_count"]))
+                .collect()
+        };
+        let expected = slugs(&here).await;
+        assert!(!expected.is_empty(), "{query}");
+        assert_eq!(slugs(&there).await, expected, "{query}");
+    }
+}

@@ -1,0 +1,78 @@
+//! The real catalogues, imported by the program and served by it.
+//!
+//! They lie beside the repository and are not part of it; without them there is nothing to test.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::{Server, run};
+
+/// The folder, or nothing and a word about it.
+fn data() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
+    if folder.join("courses-mslearn").is_dir() {
+        return Some(folder);
+    }
+    let _ = writeln!(
+        std::io::stderr(),
+        "not applicable: {} does not exist, nothing was tested",
+        folder.display()
+    );
+    None
+}
+
+fn seed(folder: &Path, data: &Path) -> Value {
+    let paths = ["courses-mslearn", "articles"].map(|name| data.join(name).display().to_string());
+    let arguments = ["seed", "catalogue", "--json", &paths[0], &paths[1]];
+    let output = run(folder, &[], &arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// A counter of both sources together, for example `courses.inserted`.
+fn sum(report: &Value, kind: &str, change: &str) -> i64 {
+    let sources = report["sources"].as_array().expect("sources");
+    sources.iter().filter_map(|source| source["changes"][kind][change].as_i64()).sum()
+}
+
+#[tokio::test]
+async fn the_real_catalogues_are_imported_once_and_served_from_the_cache() {
+    let Some(data) = data() else {
+        return;
+    };
+    let folder = TempDir::new().expect("a temporary folder");
+    let first = seed(folder.path(), &data);
+    let courses = sum(&first, "courses", "inserted");
+    assert_eq!(courses, 65);
+    assert!(sum(&first, "articles", "inserted") > 0, "{first}");
+    for source in first["sources"].as_array().unwrap() {
+        assert!(source["attribution"].as_str().is_some_and(|text| !text.is_empty()), "{source}");
+    }
+    let lessons: i64 =
+        first["sources"].as_array().unwrap().iter().filter_map(|s| s["lessons"].as_i64()).sum();
+    assert_eq!(lessons, 470);
+    let second = seed(folder.path(), &data);
+    for kind in ["courses", "articles", "people"] {
+        assert_eq!(sum(&second, kind, "inserted"), 0, "{kind}: {second}");
+        assert_eq!(sum(&second, kind, "updated"), 0, "{kind}: {second}");
+        assert_eq!(sum(&second, kind, "unchanged"), sum(&first, kind, "inserted"), "{kind}");
+    }
+    let server = Server::start(folder.path(), &[]).await;
+    let api = &server.api;
+    let list = api.get("/courses/?limit=12").await.expect(200);
+    assert_eq!(list.header("x-total-count"), courses.to_string());
+    assert_eq!(api.get("/courses/?limit=12").await.cache(), "HIT");
+    for course in list.json()["items"].as_array().unwrap() {
+        let path = format!("/courses/{}", course["id"]);
+        let miss = api.get(&path).await.expect(200);
+        let hit = api.get(&path).await.expect(200);
+        assert_eq!((miss.cache(), hit.cache()), ("MISS", "HIT"), "{path}");
+        assert_eq!(miss.body, hit.body, "{path}");
+        assert_eq!(miss.json(), *course, "{path}");
+        api.get(&format!("{path}/content")).await.refused(401);
+    }
+    assert!(server.stop().status.success());
+}
