@@ -91,6 +91,7 @@ impl From<Refusal> for Problem {
             Refusal::Conflict(_) => Self::new(StatusCode::CONFLICT, detail),
             Refusal::VersionMismatch { .. } => Self::new(StatusCode::PRECONDITION_FAILED, detail),
             Refusal::Invalid(errors) => Self::fields(errors),
+            Refusal::TooLarge(_) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail),
             Refusal::TooManyAttempts { retry_after } => Self {
                 retry_after: Some(retry_after.as_secs().max(1)),
                 ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail)

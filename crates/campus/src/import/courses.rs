@@ -261,7 +261,7 @@ fn check(row: &CourseRow) -> Result<(), Refusal> {
 }
 
 /// A body is judged by its bytes: that is what it costs to store and to send.
-pub(super) fn check_body(fields: &mut Fields, field: &str, body: &str) {
+pub(super) fn check_body(fields: &mut Fields, field: impl std::fmt::Display, body: &str) {
     if body.len() > MAX_BODY {
         fields.refuse(field, format!("must have at most {} MiB", MAX_BODY >> 20));
     } else {

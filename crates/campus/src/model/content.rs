@@ -1,6 +1,7 @@
 //! A course's content: modules of lessons, with ids that are never used twice.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +9,9 @@ use super::{Fields, Refusal};
 
 /// Ids above this are refused: JavaScript clients could not hold them exactly.
 pub const MAX_CONTENT_ID: i64 = (1 << 53) - 1;
+
+/// A document may not be larger when it is rendered, nor a request that brings one.
+pub const MAX_CONTENT_BYTES: usize = 2 * 1024 * 1024;
 
 /// The stored document. `next_id` only grows, so a deleted lesson's id never
 /// comes back and old completions never count for a new lesson.
@@ -121,7 +125,17 @@ impl Outline {
 impl Content {
     /// Replaces the document. Ids the client sends are kept, the others are given.
     pub fn replace(&mut self, draft: ContentDraft) -> Result<(), Refusal> {
-        check_draft(&draft)?;
+        let mut fields = Fields::default();
+        check_draft(&mut fields, &draft);
+        let present = self.ids();
+        for id in draft.modules.iter().flat_map(ModuleDraft::ids) {
+            if !present.contains(&id) {
+                self.refuse_deleted(&mut fields, id);
+            }
+        }
+        let next_id = self.next_id_after(&mut fields, &draft.modules);
+        fields.finish()?;
+        self.next_id = next_id;
         let mut modules = draft.modules;
         let order = |index: usize, m: &ModuleDraft| m.position.unwrap_or(index as i64 + 1);
         let mut indexed: Vec<(i64, ModuleDraft)> = modules
@@ -130,8 +144,6 @@ impl Content {
             .map(|(index, module)| (order(index, &module), module))
             .collect();
         indexed.sort_by_key(|(position, _)| *position);
-        let given = indexed.iter().flat_map(|(_, module)| module.ids());
-        self.next_id = given.fold(self.next_id.max(1), |next, id| next.max(id + 1));
         self.modules = Vec::with_capacity(indexed.len());
         for (_, module) in indexed {
             let module = self.module(module);
@@ -147,11 +159,11 @@ impl Content {
     /// Adds one module, at its position or at the end, and answers its id.
     pub fn add_module(&mut self, draft: ModuleDraft) -> Result<i64, Refusal> {
         let mut fields = Fields::default();
-        check_module(&mut fields, "", &draft);
+        check_module(&mut fields, format_args!(""), &draft);
         self.refuse_taken(&mut fields, draft.ids());
+        let next_id = self.next_id_after(&mut fields, std::slice::from_ref(&draft));
         fields.finish()?;
-        let given = draft.ids().max().map_or(1, |id| id + 1);
-        self.next_id = self.next_id.max(given).max(1);
+        self.next_id = next_id;
         let end = self.modules.len();
         let at = draft.position.map_or(end, |p| (p.max(1) - 1) as usize);
         let module = self.module(draft);
@@ -164,10 +176,11 @@ impl Content {
     /// Adds one lesson at the end of a module and answers its id.
     pub fn add_lesson(&mut self, module_id: i64, draft: LessonDraft) -> Result<i64, Refusal> {
         let mut fields = Fields::default();
-        check_lesson(&mut fields, "", &draft);
+        check_lesson(&mut fields, format_args!(""), &draft);
         self.refuse_taken(&mut fields, draft.id.into_iter());
+        let next_id = self.next_id_beyond(&mut fields, draft.id, u64::from(draft.id.is_none()));
         fields.finish()?;
-        self.next_id = self.next_id.max(draft.id.map_or(1, |id| id + 1)).max(1);
+        self.next_id = next_id;
         let lesson = self.lesson(draft);
         let id = lesson.id;
         let module = self.modules.iter_mut().find(|m| m.id == module_id);
@@ -238,13 +251,50 @@ impl Content {
         })
     }
 
+    /// The ids of the modules and lessons that there are.
+    fn ids(&self) -> HashSet<i64> {
+        let lessons = self.modules.iter().flat_map(|module| &module.lessons);
+        let lessons = lessons.map(|lesson| lesson.id);
+        self.modules.iter().map(|module| module.id).chain(lessons).collect()
+    }
+
+    /// For an addition: no id that there is, or was.
     fn refuse_taken(&self, fields: &mut Fields, ids: impl Iterator<Item = i64>) {
-        let outline = self.outline();
-        let modules = outline.0.iter().map(|(module, _)| *module);
-        let taken: HashSet<i64> = modules.chain(outline.lessons()).collect();
-        for id in ids.filter(|id| taken.contains(id)) {
-            fields.refuse("id", format!("{id} is already used in this content"));
+        let present = self.ids();
+        for id in ids {
+            if present.contains(&id) {
+                fields.refuse("id", format!("{id} is already used in this content"));
+            } else {
+                self.refuse_deleted(fields, id);
+            }
         }
+    }
+
+    /// An id below the next one that is not in the document was given, or skipped, in its past.
+    fn refuse_deleted(&self, fields: &mut Fields, id: i64) {
+        if id < self.next_id {
+            let message = format!("{id} is no id of this content any more; leave it out");
+            fields.refuse("id", message);
+        }
+    }
+
+    /// The first id to give once these modules have those they ask for.
+    fn next_id_after(&self, fields: &mut Fields, modules: &[ModuleDraft]) -> i64 {
+        let highest = modules.iter().flat_map(ModuleDraft::ids).max();
+        let unnamed = |module: &ModuleDraft| {
+            let lessons = module.lessons.iter().filter(|lesson| lesson.id.is_none()).count();
+            lessons as u64 + u64::from(module.id.is_none())
+        };
+        self.next_id_beyond(fields, highest, modules.iter().map(unnamed).sum())
+    }
+
+    /// The same, for the highest id asked for and how many there are to give.
+    fn next_id_beyond(&self, fields: &mut Fields, highest: Option<i64>, to_give: u64) -> i64 {
+        let next_id = self.next_id.max(1).max(highest.unwrap_or(0).saturating_add(1));
+        if next_id.saturating_add_unsigned(to_give) > MAX_CONTENT_ID {
+            fields.refuse("id", "is so high that no ids are left for what comes later");
+        }
+        next_id
     }
 
     fn recount(&mut self) {
@@ -267,50 +317,45 @@ impl ModuleDraft {
     }
 }
 
-fn check_draft(draft: &ContentDraft) -> Result<(), Refusal> {
-    let mut fields = Fields::default();
+fn check_draft(fields: &mut Fields, draft: &ContentDraft) {
     let mut seen = HashSet::new();
     for (index, module) in draft.modules.iter().enumerate() {
-        check_module(&mut fields, &format!("modules[{index}]."), module);
+        check_module(fields, format_args!("modules[{index}]."), module);
         for id in module.ids().filter(|id| !seen.insert(*id)) {
-            let field = format!("modules[{index}]");
-            fields.refuse(&field, format!("id {id} is used twice"));
+            fields.refuse(format_args!("modules[{index}]"), format!("id {id} is used twice"));
         }
     }
-    if let Some(metadata) = &draft.metadata {
-        for tag in &metadata.tags {
-            fields.text("metadata.tags", tag, 1, 100);
-        }
+    for tag in draft.metadata.iter().flat_map(|metadata| &metadata.tags) {
+        fields.text("metadata.tags", tag, 1, 100);
     }
-    fields.finish()
 }
 
-fn check_module(fields: &mut Fields, at: &str, module: &ModuleDraft) {
+fn check_module(fields: &mut Fields, at: fmt::Arguments<'_>, module: &ModuleDraft) {
     check_id(fields, at, module.id);
-    fields.text(&format!("{at}title"), &module.title, 1, 300);
+    fields.text(format_args!("{at}title"), &module.title, 1, 300);
     for (index, lesson) in module.lessons.iter().enumerate() {
-        check_lesson(fields, &format!("{at}lessons[{index}]."), lesson);
+        check_lesson(fields, format_args!("{at}lessons[{index}]."), lesson);
     }
 }
 
-fn check_lesson(fields: &mut Fields, at: &str, lesson: &LessonDraft) {
+fn check_lesson(fields: &mut Fields, at: fmt::Arguments<'_>, lesson: &LessonDraft) {
     check_id(fields, at, lesson.id);
-    fields.text(&format!("{at}title"), &lesson.title, 1, 300);
-    fields.text(&format!("{at}kind"), &lesson.kind, 1, 50);
-    fields.text(&format!("{at}body"), &lesson.body, 0, 2_000_000);
+    fields.text(format_args!("{at}title"), &lesson.title, 1, 300);
+    fields.text(format_args!("{at}kind"), &lesson.kind, 1, 50);
+    fields.text(format_args!("{at}body"), &lesson.body, 0, 2_000_000);
     let minutes = lesson.duration_minutes;
-    fields.range(&format!("{at}duration_minutes"), minutes, 0, 100_000);
+    fields.range(format_args!("{at}duration_minutes"), minutes, 0, 100_000);
 }
 
-fn check_id(fields: &mut Fields, at: &str, id: Option<i64>) {
+fn check_id(fields: &mut Fields, at: fmt::Arguments<'_>, id: Option<i64>) {
     if let Some(id) = id {
-        fields.range(&format!("{at}id"), id, 1, MAX_CONTENT_ID);
+        fields.range(format_args!("{at}id"), id, 1, MAX_CONTENT_ID);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Content, ContentDraft, LessonDraft, ModuleDraft};
+    use super::{Content, ContentDraft, LessonDraft, MAX_CONTENT_ID, ModuleDraft};
 
     fn lesson(id: Option<i64>) -> LessonDraft {
         LessonDraft {
@@ -354,5 +399,41 @@ mod tests {
         let draft =
             ContentDraft { modules: vec![module(Some(1), vec![lesson(Some(1))])], metadata: None };
         assert!(Content::default().replace(draft).is_err());
+    }
+
+    #[test]
+    fn the_id_of_a_deleted_lesson_cannot_be_asked_for_again() {
+        let mut content = Content::default();
+        let module_id = content.add_module(module(None, vec![lesson(None)])).unwrap();
+        let kept = content.add_lesson(module_id, lesson(None)).unwrap();
+        let deleted = content.add_lesson(module_id, lesson(None)).unwrap();
+        content.remove_lesson(module_id, deleted).unwrap();
+        assert!(content.add_lesson(module_id, lesson(Some(deleted))).is_err());
+        assert!(content.add_module(module(None, vec![lesson(Some(deleted))])).is_err());
+        let draft = |id| ContentDraft {
+            modules: vec![module(Some(module_id), vec![lesson(Some(id))])],
+            metadata: None,
+        };
+        assert!(content.replace(draft(deleted)).is_err());
+        content.replace(draft(kept)).unwrap();
+    }
+
+    #[test]
+    fn an_id_that_would_use_up_all_ids_is_refused() {
+        let mut content = Content::default();
+        let module_id = content.add_module(module(None, vec![])).unwrap();
+        assert!(content.add_lesson(module_id, lesson(Some(MAX_CONTENT_ID))).is_err());
+        content.add_lesson(module_id, lesson(Some(MAX_CONTENT_ID - 1))).unwrap();
+        assert!(content.add_lesson(module_id, lesson(None)).is_err());
+        assert!(content.add_module(module(None, vec![])).is_err());
+    }
+
+    #[test]
+    fn a_refused_draft_changes_nothing() {
+        let mut content = Content::default();
+        let draft =
+            ContentDraft { modules: vec![module(Some(9), vec![lesson(Some(9))])], metadata: None };
+        assert!(content.replace(draft).is_err());
+        assert_eq!(content.next_id, 0);
     }
 }

@@ -1,5 +1,7 @@
 //! Checking the fields of a request, and the two shapes that carry them.
 
+use std::fmt::Display;
+
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Refusal;
@@ -17,17 +19,24 @@ impl FieldError {
     }
 }
 
-/// Collects every invalid field, so that one answer names them all.
+/// More than a person would correct at once; a large document may have a hundred thousand.
+const MOST: usize = 20;
+
+/// Collects invalid fields, so that one answer names them all, up to 20.
+///
+/// The name of a field is only written out when the field is refused.
 #[derive(Debug, Default)]
 pub struct Fields(Vec<FieldError>);
 
 impl Fields {
-    pub fn refuse(&mut self, field: &str, message: impl Into<String>) {
-        self.0.push(FieldError::new(field, message));
+    pub fn refuse(&mut self, field: impl Display, message: impl Into<String>) {
+        if self.0.len() < MOST {
+            self.0.push(FieldError::new(field.to_string(), message));
+        }
     }
 
     /// Checks a text of `min..=max` characters. NUL is refused because PostgreSQL cannot store it.
-    pub fn text(&mut self, field: &str, value: &str, min: usize, max: usize) {
+    pub fn text(&mut self, field: impl Display, value: &str, min: usize, max: usize) {
         let length = value.chars().count();
         if value.contains('\0') {
             self.refuse(field, "must not contain NUL characters");
@@ -39,7 +48,7 @@ impl Fields {
         }
     }
 
-    pub fn range(&mut self, field: &str, value: i64, min: i64, max: i64) {
+    pub fn range(&mut self, field: impl Display, value: i64, min: i64, max: i64) {
         if !(min..=max).contains(&value) {
             self.refuse(field, format!("must be between {min} and {max}"));
         }
@@ -100,4 +109,22 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patch<T> {
 pub struct Window {
     pub skip: i64,
     pub limit: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Fields, Refusal};
+
+    #[test]
+    fn a_refusal_names_no_more_fields_than_a_person_would_read() {
+        let mut fields = Fields::default();
+        for index in 0..1000 {
+            fields.text(format_args!("tags[{index}]"), "", 1, 10);
+        }
+        let Err(Refusal::Invalid(errors)) = fields.finish() else {
+            panic!("nothing was refused");
+        };
+        assert_eq!(errors.len(), 20);
+        assert_eq!(errors[19].field, "tags[19]");
+    }
 }

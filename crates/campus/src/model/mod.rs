@@ -14,8 +14,8 @@ mod time;
 mod user;
 
 pub use content::{
-    Content, ContentDraft, Lesson, LessonDraft, MAX_CONTENT_ID, Metadata, MetadataDraft, Module,
-    ModuleDraft, Outline,
+    Content, ContentDraft, Lesson, LessonDraft, MAX_CONTENT_BYTES, MAX_CONTENT_ID, Metadata,
+    MetadataDraft, Module, ModuleDraft, Outline,
 };
 pub use course::{
     Course, CourseDraft, CourseEdit, CourseFilter, CourseSort, CourseStatus, InstructorRef, Level,

@@ -21,6 +21,9 @@ pub enum Refusal {
     VersionMismatch { current: i64 },
     #[error("some fields are not valid")]
     Invalid(Vec<FieldError>),
+    /// What would be stored is larger than anybody could read or send back.
+    #[error("{0}")]
+    TooLarge(String),
     #[error("too many failed attempts, try again later")]
     TooManyAttempts { retry_after: Duration },
     /// A bounded resource (the password hashers) stayed busy for too long.
