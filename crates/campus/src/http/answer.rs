@@ -157,13 +157,19 @@ pub(super) fn written(
     let Ok(body) = Body::render(body) else {
         return super::error::Problem::internal().into_response();
     };
-    let mut response = personal_bytes(status, body.bytes);
-    let headers = response.headers_mut();
-    if let Ok(etag) = HeaderValue::try_from(etag(Some(version), body.hash, "")) {
-        headers.insert(header::ETAG, etag);
-    }
+    let mut response = written_body(status, body, version);
     if let Some(Ok(location)) = location.map(HeaderValue::try_from) {
-        headers.insert(header::LOCATION, location);
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+/// The same for a body that is rendered already.
+pub(super) fn written_body(status: StatusCode, body: Body, version: i64) -> Response {
+    let tag = HeaderValue::try_from(etag(Some(version), body.hash, ""));
+    let mut response = personal_bytes(status, body.bytes);
+    if let Ok(tag) = tag {
+        response.headers_mut().insert(header::ETAG, tag);
     }
     response
 }

@@ -8,7 +8,7 @@ use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::answer::{Audience, Rendered, written};
+use super::answer::{Audience, Rendered, written_body};
 use super::auth::{SignedIn, Viewer};
 use super::error::{Problem, ReadProblems, WriteProblems};
 use super::extract::{CONTENT_LIMIT, Conditions, Json, Path};
@@ -82,8 +82,7 @@ async fn replace_content(
     Json(draft): Json<ContentDraft, CONTENT_LIMIT>,
 ) -> Result<Response, Problem> {
     let edited = app.learning.replace_content(by, id, draft).await?;
-    let body = wire::Content::new(id, &edited.content, edited.version);
-    Ok(written(StatusCode::OK, &body, edited.version, None))
+    Ok(written_body(StatusCode::OK, edited.body, edited.version))
 }
 
 /// Delete the content (owner, admin)
@@ -110,8 +109,7 @@ async fn add_module(
     Json(draft): Json<ModuleDraft, CONTENT_LIMIT>,
 ) -> Result<Response, Problem> {
     let edited = app.learning.add_module(by, id, draft).await?;
-    let body = wire::Content::new(id, &edited.content, edited.version);
-    Ok(written(StatusCode::CREATED, &body, edited.version, None))
+    Ok(written_body(StatusCode::CREATED, edited.body, edited.version))
 }
 
 /// Delete a module with its lessons (owner, admin)
@@ -139,8 +137,7 @@ async fn add_lesson(
     Json(draft): Json<LessonDraft, CONTENT_LIMIT>,
 ) -> Result<Response, Problem> {
     let edited = app.learning.add_lesson(by, id, module_id, draft).await?;
-    let body = wire::Content::new(id, &edited.content, edited.version);
-    Ok(written(StatusCode::CREATED, &body, edited.version, None))
+    Ok(written_body(StatusCode::CREATED, edited.body, edited.version))
 }
 
 /// Delete a lesson (owner, admin)

@@ -5,18 +5,13 @@ use std::sync::Arc;
 use super::courses::NO_COURSE;
 use super::{Learning, Result};
 use crate::model::{
-    Content, ContentDraft, CourseStatus, LessonDraft, ModuleDraft, Principal, Refusal,
+    Content, ContentDraft, CourseStatus, LessonDraft, MAX_CONTENT_BYTES, ModuleDraft, Principal,
+    Refusal,
 };
 use crate::reads::{ContentAnswer, PlainAnswer, Read, Via};
 
 const NO_CONTENT: Refusal = Refusal::NotFound("Course content not found");
 const NOT_ENROLLED: Refusal = Refusal::Forbidden("You are not enrolled in this course");
-
-/// What became of the content, for the answer of the write.
-pub struct EditedContent {
-    pub content: Content,
-    pub version: i64,
-}
 
 impl Learning {
     /// The content, for the enrolled, the owner and admins. Access is settled
@@ -59,8 +54,8 @@ impl Learning {
         by: Principal,
         course_id: i64,
         draft: ContentDraft,
-    ) -> Result<EditedContent> {
-        self.edit_content(by, course_id, Missing::Create, |content| content.replace(draft)).await
+    ) -> Result<ContentAnswer> {
+        self.edit_content(by, course_id, Edit::Begin, |content| content.replace(draft)).await
     }
 
     pub async fn add_module(
@@ -68,11 +63,9 @@ impl Learning {
         by: Principal,
         course_id: i64,
         draft: ModuleDraft,
-    ) -> Result<EditedContent> {
-        self.edit_content(by, course_id, Missing::Create, |content| {
-            content.add_module(draft).map(drop)
-        })
-        .await
+    ) -> Result<ContentAnswer> {
+        self.edit_content(by, course_id, Edit::Begin, |content| content.add_module(draft).map(drop))
+            .await
     }
 
     pub async fn add_lesson(
@@ -81,18 +74,16 @@ impl Learning {
         course_id: i64,
         module_id: i64,
         draft: LessonDraft,
-    ) -> Result<EditedContent> {
-        self.edit_content(by, course_id, Missing::Refuse, |content| {
+    ) -> Result<ContentAnswer> {
+        self.edit_content(by, course_id, Edit::Extend, |content| {
             content.add_lesson(module_id, draft).map(drop)
         })
         .await
     }
 
     pub async fn remove_module(&self, by: Principal, course_id: i64, module_id: i64) -> Result<()> {
-        self.edit_content(by, course_id, Missing::Refuse, |content| {
-            content.remove_module(module_id)
-        })
-        .await?;
+        self.edit_content(by, course_id, Edit::Shorten, |content| content.remove_module(module_id))
+            .await?;
         Ok(())
     }
 
@@ -103,7 +94,7 @@ impl Learning {
         module_id: i64,
         lesson_id: i64,
     ) -> Result<()> {
-        self.edit_content(by, course_id, Missing::Refuse, |content| {
+        self.edit_content(by, course_id, Edit::Shorten, |content| {
             content.remove_lesson(module_id, lesson_id)
         })
         .await?;
@@ -122,33 +113,63 @@ impl Learning {
         Ok(())
     }
 
+    /// Answers the document as the next read will.
     async fn edit_content(
         &self,
         by: Principal,
         course_id: i64,
-        missing: Missing,
+        kind: Edit,
         edit: impl FnOnce(&mut Content) -> std::result::Result<(), Refusal>,
-    ) -> Result<EditedContent> {
+    ) -> Result<ContentAnswer> {
         let tx = self.store.begin().await?;
         self.owned(&tx, by, course_id).await?;
         let stored = tx.content_to_edit(course_id).await?;
         let exists = stored.as_ref().is_some_and(|s| !s.is_deleted);
-        if !exists && missing == Missing::Refuse {
+        if !exists && kind != Edit::Begin {
             return Err(NO_CONTENT.into());
         }
         let (mut content, version) =
             stored.map_or((Content::default(), 0), |s| (s.content, s.version));
         edit(&mut content)?;
+        let answer = ContentAnswer::render(course_id, &content, version + 1)?;
+        if kind != Edit::Shorten {
+            check_size(answer.body.bytes.len())?;
+        }
         tx.save_content(course_id, &content, version, self.clock.now()).await?;
         tx.commit().await?;
         self.reads.content_changed(course_id).await;
-        Ok(EditedContent { content, version: version + 1 })
+        Ok(answer)
     }
 }
 
-/// What an edit does where there is no content yet.
+/// What an edit does to the document.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Missing {
-    Create,
-    Refuse,
+enum Edit {
+    /// Writes it, also where there is none yet.
+    Begin,
+    /// Adds to what is there.
+    Extend,
+    /// Takes away, which one may do with a document of any size.
+    Shorten,
+}
+
+/// What can be read can be written back: both have the same limit.
+fn check_size(bytes: usize) -> std::result::Result<(), Refusal> {
+    if bytes <= MAX_CONTENT_BYTES {
+        return Ok(());
+    }
+    let (size, most) = (bytes.div_ceil(1024), MAX_CONTENT_BYTES / 1024);
+    let detail = format!("The content would have {size} KiB; at most {most} KiB are allowed");
+    Err(Refusal::TooLarge(detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_CONTENT_BYTES, check_size};
+
+    #[test]
+    fn content_may_not_outgrow_what_can_be_sent_back() {
+        assert!(check_size(MAX_CONTENT_BYTES).is_ok());
+        assert!(check_size(MAX_CONTENT_BYTES + 1).is_err());
+    }
 }
