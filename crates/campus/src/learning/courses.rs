@@ -165,7 +165,7 @@ impl Learning {
         }
         let tx = self.store.begin().await?;
         let by = self.actor(&tx, by).await?;
-        tx.course(id).await?.ok_or(NO_COURSE)?;
+        visible(&tx, by, tx.course(id).await?).await?;
         if !tx.has_place(by.id, id).await? {
             return Err(Refusal::Forbidden("Only enrolled students may rate a course").into());
         }
@@ -179,9 +179,22 @@ impl Learning {
     /// A course that this person may change.
     pub(super) async fn owned(&self, tx: &Tx, by: Principal, id: i64) -> Result<Course> {
         let by = self.actor(tx, by).await?;
-        let course = tx.course_to_edit(id).await?.ok_or(NO_COURSE)?;
+        let course = visible(tx, by, tx.course_to_edit(id).await?).await?;
         if by.governs(course.instructor.id) { Ok(course) } else { Err(NOT_OWNER.into()) }
     }
+}
+
+/// The course, if a GET would show it to this person: a write must not tell a
+/// stranger that a draft exists.
+pub(super) async fn visible(tx: &Tx, by: Principal, course: Option<Course>) -> Result<Course> {
+    let course = course.ok_or(NO_COURSE)?;
+    let is_visible = by.governs(course.instructor.id)
+        || match course.status {
+            CourseStatus::Published => true,
+            CourseStatus::Archived => tx.has_place(by.id, course.id).await?,
+            CourseStatus::Draft => false,
+        };
+    if is_visible { Ok(course) } else { Err(NO_COURSE.into()) }
 }
 
 fn check_version(expected: Option<&[i64]>, current: i64) -> Result<()> {

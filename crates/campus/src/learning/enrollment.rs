@@ -1,6 +1,6 @@
 //! Places in courses: taking one, looking at one's own.
 
-use super::courses::NO_COURSE;
+use super::courses::{NO_COURSE, visible};
 use super::{Error, Learning, Result};
 use crate::model::{
     CourseStatus, EnrollmentDetail, EnrollmentDraft, Fields, Money, Principal, Refusal, Window,
@@ -62,7 +62,7 @@ impl Learning {
         if by.id == student_id {
             return Ok(());
         }
-        let course = tx.course(course_id).await?.ok_or(NO_COURSE)?;
+        let course = visible(tx, by, tx.course(course_id).await?).await?;
         if !by.governs(course.instructor.id) {
             return Err(Refusal::Forbidden("You may only enroll yourself").into());
         }
