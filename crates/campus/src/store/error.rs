@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use sea_orm::{DbErr, SqlErr};
+use sea_orm::{DbErr, RuntimeErr, SqlErr, sqlx};
 
 /// A failed database operation.
 #[derive(Debug)]
@@ -38,17 +38,46 @@ impl Error {
             if matches!(e.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))))
     }
 
-    /// Whether the database could not be reached in time.
+    /// Whether the database could not be reached, or not in time: the same may work in a moment.
     pub fn is_unavailable(&self) -> bool {
-        matches!(
-            self.0,
-            Kind::Open(_) | Kind::Database(DbErr::Conn(_) | DbErr::ConnectionAcquire(_))
-        )
+        match &self.0 {
+            Kind::Open(_) => true,
+            Kind::Database(error) => is_passing(error),
+            Kind::Corrupt(_) | Kind::Import(_) => false,
+        }
     }
 
     /// Whether an imported row was refused; nothing of that import was kept.
     pub fn is_import(&self) -> bool {
         matches!(self.0, Kind::Import(_))
+    }
+}
+
+fn is_passing(error: &DbErr) -> bool {
+    match error {
+        DbErr::Conn(_) | DbErr::ConnectionAcquire(_) => true,
+        DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => {
+            match error.as_ref() {
+                sqlx::Error::Io(_)
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::WorkerCrashed => true,
+                sqlx::Error::Database(error) => error.code().is_some_and(|code| may_pass(&code)),
+                _ => false,
+            }
+        }
+        _ => false,
+    }
+}
+
+/// SQLite's busy (5) and locked (6) with their extended codes; of PostgreSQL's classes those
+/// for a lost connection (08), a lost race (40), too few resources (53), and a server
+/// that is stopped or starting (57P).
+fn may_pass(code: &str) -> bool {
+    match code.parse::<u32>() {
+        Ok(sqlite) if code.len() < 5 => matches!(sqlite & 0xff, 5 | 6),
+        _ => ["08", "40", "53", "57P"].iter().any(|class| code.starts_with(class)),
     }
 }
 
@@ -75,5 +104,32 @@ impl std::error::Error for Error {
 impl From<DbErr> for Error {
     fn from(source: DbErr) -> Self {
         Self(Kind::Database(source))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::{DbErr, RuntimeErr, sqlx};
+
+    use super::{Error, may_pass};
+
+    #[test]
+    fn a_connection_that_is_lost_or_was_never_had_may_come_back() {
+        let lost = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        for error in [sqlx::Error::Io(lost), sqlx::Error::PoolClosed, sqlx::Error::PoolTimedOut] {
+            let error = DbErr::Query(RuntimeErr::SqlxError(std::sync::Arc::new(error)));
+            assert!(Error::from(error).is_unavailable());
+        }
+        assert!(!Error::corrupt("a row").is_unavailable());
+    }
+
+    #[test]
+    fn busy_and_stopped_databases_may_pass_and_mistakes_do_not() {
+        for code in ["5", "517", "6", "57P01", "40P01", "40001", "08006", "53300"] {
+            assert!(may_pass(code), "{code}");
+        }
+        for code in ["1", "19", "2067", "42P01", "23505", "22021", "57014"] {
+            assert!(!may_pass(code), "{code}");
+        }
     }
 }
