@@ -1,18 +1,7 @@
 //! Campus through its HTTP interface and its program, on databases and Redis servers of each test's own.
 
-mod accounts;
-mod bad_input;
 mod caching;
-mod concurrency;
 mod demo_catalogue;
-mod lists;
-mod openapi;
 mod operations;
-mod outage;
-mod postgres;
-mod process;
-mod real_data;
-mod shared_tier;
 mod support;
-mod tidy;
 mod visibility;

@@ -1,0 +1,235 @@
+//! What the tests share: an application of their own, its people and courses, and waiting for things.
+
+mod api;
+mod postgres;
+mod process;
+mod redis;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::ServiceExt;
+use axum::extract::Request;
+use campus::app::App;
+use campus::clock::Clock;
+use campus::config::{Config, Settings};
+use campus::http;
+use campus::import;
+use campus::model::{NewUser, Principal, Role};
+use campus::token::TokenKey;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+pub(crate) use api::{Answer, Api};
+pub(crate) use postgres::Postgres;
+pub(crate) use process::{Server, run};
+pub(crate) use redis::{Redis, free_port};
+
+pub(crate) const SECRET: &str = "a secret of the tests, long enough for HS256";
+
+/// The application on its own SQLite file, served on a free port.
+pub(crate) struct TestApp {
+    pub(crate) app: Arc<App>,
+    pub(crate) clock: Clock,
+    pub(crate) folder: Arc<TempDir>,
+    api: Api,
+    tokens: TokenKey,
+}
+
+/// Somebody with an account and an access token.
+#[derive(Clone)]
+pub(crate) struct Person {
+    pub(crate) id: i64,
+    pub(crate) token: String,
+}
+
+/// Requests are made to the application itself: `app.get("/courses").await`.
+impl Deref for TestApp {
+    type Target = Api;
+
+    fn deref(&self) -> &Api {
+        &self.api
+    }
+}
+
+impl TestApp {
+    /// L1 only, on an empty database.
+    pub(crate) async fn start() -> Self {
+        Self::with(Settings::default()).await
+    }
+
+    pub(crate) async fn with(settings: Settings) -> Self {
+        let folder = Arc::new(TempDir::new().expect("a temporary folder"));
+        Self::launch(settings, folder, Clock::System).await
+    }
+
+    /// On a clock that stands still until the test moves it.
+    pub(crate) async fn with_clock(clock: Clock) -> Self {
+        let folder = Arc::new(TempDir::new().expect("a temporary folder"));
+        Self::launch(Settings::default(), folder, clock).await
+    }
+
+    /// A second application on the database of this one.
+    pub(crate) async fn twin(&self, settings: Settings) -> Self {
+        Self::launch(settings, Arc::clone(&self.folder), self.clock.clone()).await
+    }
+
+    /// With the bundled catalogue.
+    pub(crate) async fn demo() -> Self {
+        let app = Self::start().await;
+        let imported = import::demo(app.app.store(), app.clock.now()).await;
+        imported.expect("the demo can be imported").expect("the database was empty");
+        app
+    }
+
+    async fn launch(settings: Settings, folder: Arc<TempDir>, clock: Clock) -> Self {
+        let file = folder.path().join("campus.db");
+        let settings = Settings {
+            database_url: settings
+                .database_url
+                .or_else(|| Some(format!("sqlite://{}", file.display()))),
+            jwt_secret: Some(SECRET.to_owned()),
+            ..settings
+        };
+        let config = Config::resolve(&settings, &BTreeMap::new()).expect("a valid configuration");
+        let app = App::build(&config, clock.clone()).await.expect("the application starts");
+        let app = Arc::new(app);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("a bound socket");
+        let service = http::service(Arc::clone(&app));
+        let service =
+            ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(service);
+        tokio::spawn(async move { axum::serve(listener, service).await });
+        let tokens = TokenKey::new(SECRET.as_bytes(), Duration::from_secs(900));
+        Self { app, clock, folder, api: Api::new(format!("http://{address}")), tokens }
+    }
+
+    /// An account without a usable password, signed in: hashing is for the tests of logging in.
+    pub(crate) async fn person(&self, name: &str, role: Role) -> Person {
+        let new = NewUser {
+            username: name.to_owned(),
+            email: format!("{name}@example.org"),
+            full_name: format!("{name} of the tests"),
+            password_hash: "nobody's".to_owned(),
+            role,
+        };
+        let tx = self.app.store().begin().await.expect("a transaction");
+        let user = tx.insert_user(new, self.clock.now()).await.expect("a new account");
+        tx.commit().await.expect("a commit");
+        Person { id: user.id, token: self.token(user.id, role) }
+    }
+
+    pub(crate) async fn student(&self, name: &str) -> Person {
+        self.person(name, Role::Student).await
+    }
+
+    pub(crate) async fn instructor(&self, name: &str) -> Person {
+        self.person(name, Role::Instructor).await
+    }
+
+    pub(crate) async fn admin(&self) -> Person {
+        self.person("admin", Role::Admin).await
+    }
+
+    pub(crate) fn token(&self, id: i64, role: Role) -> String {
+        self.tokens.sign(Principal { id, role }, self.clock.now())
+    }
+
+    /// Creates a draft and answers its id.
+    pub(crate) async fn draft(&self, teacher: &Person, title: &str) -> i64 {
+        let answer = self.post("/courses").by(teacher).json(course(title)).await;
+        answer.expect(201).id()
+    }
+
+    pub(crate) async fn published(&self, teacher: &Person, title: &str) -> i64 {
+        let id = self.draft(teacher, title).await;
+        self.set_status(teacher, id, "published").await.expect(200);
+        id
+    }
+
+    pub(crate) async fn set_status(&self, by: &Person, id: i64, status: &str) -> Answer {
+        let status = json!({ "status": status });
+        self.patch(&format!("/courses/{id}/status")).by(by).json(status).await
+    }
+
+    pub(crate) async fn write_content(&self, teacher: &Person, id: i64) {
+        let path = format!("/courses/{id}/content");
+        self.put(&path).by(teacher).json(content()).await.expect(200);
+    }
+
+    pub(crate) async fn enroll(&self, student: &Person, course: i64) -> Answer {
+        self.post("/enrollments").by(student).json(json!({ "course_id": course })).await
+    }
+
+    /// The counters of a namespace, by the admins' endpoint.
+    pub(crate) async fn counters(&self, admin: &Person, namespace: &str) -> Value {
+        let stats = self.get("/cache/stats").by(admin).await.expect(200).json();
+        let rows = stats["namespaces"].as_array().cloned().unwrap_or_default();
+        rows.into_iter().find(|row| row["ns"] == namespace).unwrap_or_default()
+    }
+
+    /// Waits until Redis is used.
+    pub(crate) async fn connected(self) -> Self {
+        until("Redis is used", async || self.app.reads.stats().redis == "up").await;
+        self
+    }
+}
+
+/// A course as a client creates it.
+pub(crate) fn course(title: &str) -> Value {
+    json!({
+        "title": title,
+        "description": format!("{title}, described."),
+        "category": "Testing",
+        "level": "beginner",
+        "price": "19.90",
+    })
+}
+
+/// Two modules with three lessons, over a kilobyte, so that it is worth compressing.
+pub(crate) fn content() -> Value {
+    let body = "A lesson explains one thing. ".repeat(40);
+    json!({
+        "modules": [
+            {"title": "One", "lessons": [
+                {"title": "First", "duration_minutes": 10, "body": body},
+                {"title": "Second", "duration_minutes": 20, "body": body}]},
+            {"title": "Two", "lessons": [{"title": "Third", "duration_minutes": 30, "body": body}]},
+        ],
+        "metadata": {"tags": ["testing"]},
+    })
+}
+
+/// Settings for a cache in Redis.
+pub(crate) fn on_redis(redis: &Redis) -> Settings {
+    Settings { redis_url: Some(redis.url()), ..Settings::default() }
+}
+
+/// Settings for a cache in Redis alone.
+pub(crate) fn on_redis_alone(redis: &Redis) -> Settings {
+    Settings { cache_l1_enabled: Some("false".to_owned()), ..on_redis(redis) }
+}
+
+/// Waits for a condition, for at most 10 s.
+pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition().await {
+        assert!(Instant::now() < deadline, "not within 10 s: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Waits until there is something to give, for at most 10 s.
+pub(crate) async fn until_some<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> T {
+    let mut found = None;
+    until(what, async || {
+        found = find();
+        found.is_some()
+    })
+    .await;
+    found.expect("it was waited for")
+}
