@@ -1,7 +1,10 @@
 //! Campus through its HTTP interface and its program, on databases and Redis servers of each test's own.
 
 mod caching;
+mod concurrency;
 mod demo_catalogue;
 mod operations;
+mod outage;
+mod shared_tier;
 mod support;
 mod visibility;
