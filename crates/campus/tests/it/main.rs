@@ -1,8 +1,11 @@
 //! Campus through its HTTP interface and its program, on databases and Redis servers of each test's own.
 
+mod accounts;
+mod bad_input;
 mod caching;
 mod concurrency;
 mod demo_catalogue;
+mod lists;
 mod operations;
 mod outage;
 mod shared_tier;
