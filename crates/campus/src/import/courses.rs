@@ -251,10 +251,10 @@ fn check(row: &CourseRow) -> Result<(), Refusal> {
         fields.text("instructor.bio", person.bio.as_deref().unwrap_or(""), 0, 5000);
     }
     for (m, module) in row.modules.iter().enumerate() {
-        fields.text(&format!("modules[{m}].title"), &module.title, 1, 300);
+        fields.text(format!("modules[{m}].title"), &module.title, 1, 300);
         for (l, lesson) in module.lessons.iter().enumerate() {
-            fields.text(&format!("modules[{m}].lessons[{l}].title"), &lesson.title, 1, 300);
-            check_body(&mut fields, &format!("modules[{m}].lessons[{l}].body"), &lesson.body);
+            fields.text(format!("modules[{m}].lessons[{l}].title"), &lesson.title, 1, 300);
+            check_body(&mut fields, format!("modules[{m}].lessons[{l}].body"), &lesson.body);
         }
     }
     fields.finish()

@@ -41,7 +41,7 @@ impl Place<'_> {
     }
 }
 
-/// The bad rows found so far. Reading goes on until there are [`MAX_PROBLEMS`].
+/// The bad rows found so far. Reading goes on until there are `MAX_PROBLEMS`.
 #[derive(Debug, Default)]
 pub struct Problems(Vec<Problem>);
 
