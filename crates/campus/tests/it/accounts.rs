@@ -189,7 +189,7 @@ async fn a_role_change_ends_the_sessions_and_counts_for_writes_at_once() {
     refresh(&app, &student).await.refused(401);
     let teacher = session(&app, "nina").await;
     let teacher = Person { id, token: access(&teacher).to_owned() };
-    let course = app.draft(&teacher, "Before").await;
+    let course = app.published(&teacher, "Before").await;
     role("student").await.expect(200);
     // The token still says instructor; the database says otherwise, and a write asks it.
     let path = format!("/courses/{course}");
