@@ -5,11 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::ServiceExt;
-use axum::extract::Request;
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, timeout_at};
 
 use super::{Failure, Output};
 use crate::app::App;
@@ -20,7 +18,7 @@ use crate::import;
 use crate::store::Location;
 use crate::store::lock::{self, Claim, DatabaseLock};
 
-/// How long open requests may take to end after a signal.
+/// How long what was begun may take to end after a signal.
 const DRAIN: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(config: &Config, clock: Clock, out: &mut Output) -> Result<(), Failure> {
@@ -35,7 +33,7 @@ pub(super) async fn run(config: &Config, clock: Clock, out: &mut Output) -> Resu
     // Before anybody can know that it runs: from here on a signal is a clean end.
     let signals = Signals::listen()?;
     greet(config, &app, &url, admin_password.as_deref(), out)?;
-    serve(listener, Arc::clone(&app), signals).await?;
+    serve(listener, &app, signals).await;
     app.store().close().await?;
     tracing::info!("stopped");
     // Held until here: nobody else may open the file while requests were still running.
@@ -49,24 +47,18 @@ fn take_lock(config: &Config) -> Result<Option<DatabaseLock>, Failure> {
     let Some(file) = location.file() else {
         return Ok(None);
     };
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    if let Some(folder) = folder {
-        std::fs::create_dir_all(folder).map_err(|e| unwritable(folder, &e))?;
-    }
     let claim = lock::claim(file).map_err(|e| unwritable(&lock::path(file), &e))?;
     match claim {
         Claim::Granted(lock) => Ok(Some(lock)),
         Claim::HeldBy(holder) => {
-            let pid = holder.pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
-            let url = holder.url.as_deref().unwrap_or("an unknown address");
             let file = file.display();
             if config.redis.is_some() {
-                tracing::warn!("{file} is served by process {pid} at {url} too; they share Redis");
+                tracing::warn!("{file} is served by {holder} too; they share Redis");
                 return Ok(None);
             }
             Err(format!(
-                "{file} is already served by process {pid} at {url}; two servers on one SQLite \
-                 file need a common REDIS_URL"
+                "{file} is already served by {holder}; two servers on one SQLite file need a \
+                 common REDIS_URL"
             )
             .into())
         }
@@ -139,31 +131,25 @@ fn greet(
     Ok(())
 }
 
-async fn serve(listener: TcpListener, app: Arc<App>, mut signals: Signals) -> Result<(), Failure> {
-    let (stop, mut stopped) = tokio::sync::watch::channel(());
-    // Small answers must not wait for more bytes to come.
-    let listener = listener.tap_io(|connection| {
-        let _ = connection.set_nodelay(true);
-    });
-    let service = ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(
-        http::service(app),
-    );
-    let server = axum::serve(listener, service).with_graceful_shutdown(async move {
+/// Serves until a signal, then lets what was begun come to its end: requests, writes
+/// whose clients went away, and what Redis has to hear of them.
+async fn serve(listener: TcpListener, app: &Arc<App>, mut signals: Signals) {
+    let stop = async move {
         signals.wait().await;
         tracing::info!("stopping: open requests may end");
-        drop(stop);
-    });
-    let overdue = async move {
-        // Ends with an error when the sender above is dropped.
-        let _ = stopped.changed().await;
-        tokio::time::sleep(DRAIN).await;
     };
-    tokio::select! {
-        ended = server.into_future() => Ok(ended?),
-        () = overdue => {
-            tracing::warn!("some requests did not end in time");
-            Ok(())
-        }
+    let draining = http::serve(listener, http::service(Arc::clone(app)), stop).await;
+    let deadline = Instant::now() + DRAIN;
+    if timeout_at(deadline, draining.finished()).await.is_err() {
+        tracing::warn!("some requests did not end in time");
+    }
+    let rest = deadline.saturating_duration_since(Instant::now());
+    let untold = app.reads.invalidations_told(rest).await;
+    if untold > 0 {
+        tracing::warn!(
+            untold,
+            "Redis could not be told of the last writes; it has what they changed until its TTL"
+        );
     }
 }
 

@@ -18,9 +18,10 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
+use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use super::error::Problem;
+use super::error::{Cause, Problem};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -29,6 +30,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub struct Edge {
     router: Router,
     ids: Arc<RequestIds>,
+    writes: TaskTracker,
 }
 
 /// Random per process, then counted: unique without asking for randomness every time.
@@ -43,7 +45,13 @@ impl Edge {
         // Without randomness ids are only unique within the process.
         let _ = getrandom::fill(&mut bytes);
         let ids = RequestIds { process: u64::from_le_bytes(bytes), next: AtomicU64::new(1) };
-        Self { router, ids: Arc::new(ids) }
+        Self { router, ids: Arc::new(ids), writes: TaskTracker::new() }
+    }
+
+    /// Waits for the writes that run, also for those whose clients went away.
+    pub async fn writes_finished(&self) {
+        self.writes.close();
+        self.writes.wait().await;
     }
 }
 
@@ -60,13 +68,15 @@ impl Service<Request> for Edge {
         let id = self.ids.of(request.headers());
         trim_trailing_slash(request.uri_mut());
         let seen = Seen::of(&request);
+        let writes = seen.is_write().then(|| self.writes.clone());
         let response = self.router.call(request);
         Box::pin(async move {
-            let mut response = match seen.method {
-                Method::GET | Method::HEAD | Method::OPTIONS => guarded(response).await,
+            let mut response = match writes {
+                None => guarded(response).await,
                 // A write goes on when its client goes away: between its commit and
                 // its invalidation it must not be dropped.
-                _ => tokio::spawn(guarded(response))
+                Some(writes) => writes
+                    .spawn(guarded(response))
                     .await
                     .unwrap_or_else(|_| Problem::internal().into_response()),
             };
@@ -92,7 +102,9 @@ async fn guarded(response: impl Future<Output = Result<Response, Infallible>>) -
 /// What the log says about a request: never its query, its headers or its body.
 struct Seen {
     method: Method,
-    logged: Option<(Uri, Instant)>,
+    uri: Uri,
+    /// Only when every request is logged.
+    started: Option<Instant>,
 }
 
 impl Seen {
@@ -100,19 +112,37 @@ impl Seen {
         let wanted = tracing::enabled!(target: "campus::http", tracing::Level::DEBUG);
         Self {
             method: request.method().clone(),
-            logged: wanted.then(|| (request.uri().clone(), Instant::now())),
+            uri: request.uri().clone(),
+            started: wanted.then(Instant::now),
         }
     }
 
+    fn is_write(&self) -> bool {
+        !matches!(self.method, Method::GET | Method::HEAD | Method::OPTIONS)
+    }
+
     fn log(&self, id: &HeaderValue, response: &Response) {
-        let Some((uri, started)) = &self.logged else {
+        let status = response.status();
+        if status.is_server_error() {
+            let cause = response.extensions().get::<Cause>();
+            tracing::error!(
+                target: "campus::http",
+                method = %self.method,
+                path = self.uri.path(),
+                status = status.as_u16(),
+                request_id = id.to_str().unwrap_or(""),
+                error = cause.map_or("", |Cause(text)| text.as_str()),
+                "a request failed"
+            );
+        }
+        let Some(started) = self.started else {
             return;
         };
         tracing::debug!(
             target: "campus::http",
             method = %self.method,
-            path = uri.path(),
-            status = response.status().as_u16(),
+            path = self.uri.path(),
+            status = status.as_u16(),
             micros = started.elapsed().as_micros() as u64,
             request_id = id.to_str().unwrap_or(""),
             "request"
@@ -139,7 +169,7 @@ impl RequestIds {
 /// `/courses/` and `/courses` are one resource. The documentation's own files are left alone.
 fn trim_trailing_slash(uri: &mut Uri) {
     let path = uri.path();
-    if path.len() <= 1 || !path.ends_with('/') || path.starts_with("/docs") {
+    if path.len() <= 1 || !path.ends_with('/') || path.starts_with("/docs/") {
         return;
     }
     let trimmed = path.trim_end_matches('/');
@@ -166,6 +196,7 @@ mod tests {
             ("/courses//", "/courses"),
             ("/", "/"),
             ("/docs/", "/docs/"),
+            ("/docsx/", "/docsx"),
         ] {
             let mut uri: Uri = before.parse().unwrap();
             trim_trailing_slash(&mut uri);

@@ -19,7 +19,14 @@ pub(super) struct Problem {
     detail: String,
     errors: Vec<FieldError>,
     retry_after: Option<u64>,
+    /// For the log.
+    cause: Option<Cause>,
 }
+
+/// Why a request failed, with every cause: an extension of its answer, because only the
+/// edge knows which request that is. The client learns none of it.
+#[derive(Debug, Clone)]
+pub(super) struct Cause(pub(super) String);
 
 /// The body of an error answer, as `application/problem+json`.
 #[derive(Debug, Serialize, ToSchema)]
@@ -52,7 +59,7 @@ pub(super) struct FieldProblem {
 
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), errors: Vec::new(), retry_after: None }
+        Self { status, detail: detail.into(), errors: Vec::new(), retry_after: None, cause: None }
     }
 
     pub(super) fn unprocessable(field: impl Into<String>, message: impl Into<String>) -> Self {
@@ -72,8 +79,13 @@ impl Problem {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong on the server")
     }
 
-    fn overloaded() -> Self {
-        Self::unavailable("The database cannot be reached in time, try again")
+    fn failed(is_unavailable: bool, error: &(dyn std::error::Error + 'static)) -> Self {
+        let problem = if is_unavailable {
+            Self::unavailable("The database cannot be reached in time, try again")
+        } else {
+            Self::internal()
+        };
+        Self { cause: Some(Cause::from(error)), ..problem }
     }
 
     fn unavailable(detail: &str) -> Self {
@@ -103,8 +115,7 @@ impl From<Refusal> for Problem {
 
 impl From<reads::Error> for Problem {
     fn from(error: reads::Error) -> Self {
-        log(&error);
-        if error.is_unavailable() { Self::overloaded() } else { Self::internal() }
+        Self::failed(error.is_unavailable(), &error)
     }
 }
 
@@ -113,23 +124,21 @@ impl From<learning::Error> for Problem {
         match error {
             learning::Error::Refused(refusal) => refusal.into(),
             learning::Error::Read(error) => error.into(),
-            learning::Error::Store(error) => {
-                log(&error);
-                if error.is_unavailable() { Self::overloaded() } else { Self::internal() }
-            }
+            learning::Error::Store(error) => Self::failed(error.is_unavailable(), &error),
         }
     }
 }
 
-/// Failures are logged here and only here, with every cause; the client learns none of it.
-fn log(error: &(dyn std::error::Error + 'static)) {
-    let mut chain = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let _ = write!(chain, ": {cause}");
-        source = cause.source();
+impl From<&(dyn std::error::Error + 'static)> for Cause {
+    fn from(error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut chain = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let _ = write!(chain, ": {cause}");
+            source = cause.source();
+        }
+        Self(chain)
     }
-    tracing::error!(error = chain, "a request failed");
 }
 
 impl IntoResponse for Problem {
@@ -151,6 +160,9 @@ impl IntoResponse for Problem {
         }
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(cause) = self.cause {
+            response.extensions_mut().insert(cause);
         }
         response
     }

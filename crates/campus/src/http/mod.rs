@@ -11,6 +11,7 @@ mod error;
 mod extract;
 mod health;
 mod page;
+mod server;
 mod sessions;
 mod site;
 mod users;
@@ -25,6 +26,7 @@ use utoipa::{Modify, OpenApi as _};
 use utoipa_axum::router::OpenApiRouter;
 
 pub use edge::Edge;
+pub use server::{Draining, serve};
 
 use crate::app::App;
 use error::Problem;

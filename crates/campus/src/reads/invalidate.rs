@@ -3,6 +3,8 @@
 //! Redis being away does not fail the write: the cache queues what it could not
 //! tell and applies it as soon as Redis answers again.
 
+use std::time::Duration;
+
 use larder::{Ack, Names, Tag};
 
 use super::Reads;
@@ -100,6 +102,21 @@ impl Reads {
         let names = tagged(names, |id| Tag::new("content", id), &imported.course_ids);
         let names = tagged(names, seats, &imported.course_ids);
         self.end(tagged(names, article, &imported.article_ids)).await;
+    }
+
+    /// Waits until Redis has been told of every write, for at most `limit`, and answers
+    /// how many invalidations it still does not know. For a process that is about to
+    /// end: what is queued ends with it, and is served until its TTL.
+    pub async fn invalidations_told(&self, limit: Duration) -> usize {
+        let told = async {
+            while self.cache.stats().pending_invalidations > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        match tokio::time::timeout(limit, told).await {
+            Ok(()) => 0,
+            Err(_) => self.cache.stats().pending_invalidations,
+        }
     }
 
     async fn end(&self, names: Names) {

@@ -3,9 +3,12 @@
 //! The lock is the operating system's, so it goes away with the process that
 //! held it; the text inside the file only explains a refusal.
 
+use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+
+use super::private;
 
 /// Held for as long as a server runs on the file.
 #[derive(Debug)]
@@ -35,8 +38,9 @@ pub fn path(database: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Takes the lock of a database file, or says who has it.
+/// Takes the lock of a database file, or says who has it. Makes the folder if need be.
 pub fn claim(database: &Path) -> io::Result<Claim> {
+    private::create_folder_of(database)?;
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -72,5 +76,30 @@ impl Holder {
             pid: field("pid").and_then(|pid| pid.parse().ok()),
             url: field("url").map(str::to_owned),
         }
+    }
+}
+
+/// `process 42 at http://127.0.0.1:8000`
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.pid {
+            Some(pid) => write!(f, "process {pid}")?,
+            None => f.write_str("an unknown process")?,
+        }
+        let url = self.url.as_deref().unwrap_or("an unknown address");
+        write!(f, " at {url}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Holder;
+
+    #[test]
+    fn a_holder_says_who_and_where_it_is() {
+        let holder = Holder::read("pid 42\nurl http://127.0.0.1:8000\n");
+        assert_eq!(holder.to_string(), "process 42 at http://127.0.0.1:8000");
+        let unknown = Holder::read("").to_string();
+        assert_eq!(unknown, "an unknown process at an unknown address");
     }
 }
