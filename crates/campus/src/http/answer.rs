@@ -1,25 +1,17 @@
 //! Successful answers: bodies that are rendered already, and the headers that say where from.
 
-use std::fmt::Write as _;
-use std::io::Write as _;
-
 use axum::body::Body as HttpBody;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use serde::Serialize;
 
 use super::extract::Conditions;
-use crate::reads::{Body, Freshness, Origin, Tier};
+use crate::reads::{Body, Encoding, Freshness, Origin, Tier};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub(super) const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
-
-/// Smaller bodies fit in a packet or two anyway.
-const COMPRESS_FROM: usize = 1024;
 
 /// Who may keep the answer, and whether it differs from one viewer to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,15 +25,15 @@ pub(super) enum Audience {
 }
 
 /// A rendered body on its way to a client.
-pub(super) struct Rendered {
-    pub(super) body: Body,
+pub(super) struct Rendered<'a> {
+    pub(super) body: &'a Body,
     /// Part of the entity tag of a single resource.
     pub(super) version: Option<i64>,
     pub(super) origin: Origin,
     pub(super) audience: Audience,
 }
 
-impl Rendered {
+impl Rendered<'_> {
     /// The answer to a GET: 304 when the client has it, compressed when it asks for that.
     pub(super) fn answer(self, conditions: &Conditions) -> Response {
         let mut response = Response::new(HttpBody::empty());
@@ -51,23 +43,13 @@ impl Rendered {
         let (cache_control, vary) = self.policy();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache_control));
         headers.insert(header::VARY, HeaderValue::from_static(vary));
-        let gzip = conditions.accepts_gzip && self.body.bytes.len() >= COMPRESS_FROM;
-        let etag = etag(self.version, self.body.hash, if gzip { "-gzip" } else { "" });
-        let unchanged = conditions.has(&etag);
-        if let Ok(etag) = HeaderValue::try_from(etag) {
-            headers.insert(header::ETAG, etag);
-        }
-        if unchanged {
+        let sent = Sent { body: self.body, version: self.version };
+        if sent.is_unchanged(headers, conditions) {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             return response;
         }
         headers.insert(header::CONTENT_TYPE, JSON);
-        let bytes = if gzip {
-            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            compressed(&self.body.bytes)
-        } else {
-            self.body.bytes
-        };
+        let bytes = sent.bytes(headers, conditions);
         *response.body_mut() = HttpBody::from(bytes);
         response
     }
@@ -85,14 +67,36 @@ impl Rendered {
     }
 }
 
-/// `"{version}-{hash}"`, or `"{hash}"` for lists; each encoding has its own.
-pub(super) fn etag(version: Option<i64>, hash: u64, encoding: &str) -> String {
-    let mut etag = String::with_capacity(48);
-    let _ = match version {
-        Some(version) => write!(etag, "\"{version}-{hash:016x}{encoding}\""),
-        None => write!(etag, "\"{hash:016x}{encoding}\""),
-    };
-    etag
+/// A body and its entity tag, in the encoding that the client takes.
+pub(super) struct Sent<'a> {
+    pub(super) body: &'a Body,
+    pub(super) version: Option<i64>,
+}
+
+impl Sent<'_> {
+    /// Sets the tag, and says whether the client has the body already.
+    pub(super) fn is_unchanged(&self, headers: &mut HeaderMap, conditions: &Conditions) -> bool {
+        let encoding = self.body.encoding(conditions.accepts_gzip);
+        let tag = self.body.tag(self.version, encoding);
+        insert_tag(headers, tag);
+        conditions.has(tag)
+    }
+
+    /// Names the encoding, if there is one, and answers the bytes in it.
+    pub(super) fn bytes(&self, headers: &mut HeaderMap, conditions: &Conditions) -> Bytes {
+        let encoding = self.body.encoding(conditions.accepts_gzip);
+        if encoding == Encoding::Gzip {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        self.body.encoded(encoding).clone()
+    }
+}
+
+/// Shares the tag's bytes.
+fn insert_tag(headers: &mut HeaderMap, tag: &Bytes) {
+    if let Ok(tag) = HeaderValue::from_maybe_shared(tag.clone()) {
+        headers.insert(header::ETAG, tag);
+    }
 }
 
 fn origin_headers(headers: &mut HeaderMap, origin: Origin) {
@@ -117,17 +121,6 @@ fn origin_headers(headers: &mut HeaderMap, origin: Origin) {
     };
     headers.insert(X_CACHE, HeaderValue::from_static(x_cache));
     headers.insert(CACHE_STATUS, status);
-}
-
-/// Fast rather than small: it is done for every answer anew.
-pub(super) fn compressed(bytes: &Bytes) -> Bytes {
-    let mut gzip = GzEncoder::new(Vec::with_capacity(bytes.len() / 2), Compression::fast());
-    #[expect(clippy::expect_used, reason = "writing to a vector cannot fail")]
-    let compressed = gzip
-        .write_all(bytes)
-        .and_then(|()| gzip.finish())
-        .expect("writing to a vector cannot fail");
-    Bytes::from(compressed)
 }
 
 /// A personal answer or that of a write: no cache may keep it.
@@ -157,7 +150,7 @@ pub(super) fn written(
     let Ok(body) = Body::render(body) else {
         return super::error::Problem::internal().into_response();
     };
-    let mut response = written_body(status, body, version);
+    let mut response = written_body(status, &body, version);
     if let Some(Ok(location)) = location.map(HeaderValue::try_from) {
         response.headers_mut().insert(header::LOCATION, location);
     }
@@ -165,11 +158,8 @@ pub(super) fn written(
 }
 
 /// The same for a body that is rendered already.
-pub(super) fn written_body(status: StatusCode, body: Body, version: i64) -> Response {
-    let tag = HeaderValue::try_from(etag(Some(version), body.hash, ""));
-    let mut response = personal_bytes(status, body.bytes);
-    if let Ok(tag) = tag {
-        response.headers_mut().insert(header::ETAG, tag);
-    }
+pub(super) fn written_body(status: StatusCode, body: &Body, version: i64) -> Response {
+    let mut response = personal_bytes(status, body.bytes.clone());
+    insert_tag(response.headers_mut(), body.tag(Some(version), Encoding::Identity));
     response
 }

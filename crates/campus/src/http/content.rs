@@ -40,7 +40,7 @@ async fn get_content(
     let via = Viewer(Some(viewer)).via(&conditions);
     let read = app.learning.content(viewer, via, id).await?;
     let rendered = Rendered {
-        body: read.value.body.clone(),
+        body: &read.value.body,
         version: Some(read.value.version),
         origin: read.origin,
         audience: Audience::Permitted,
@@ -82,7 +82,7 @@ async fn replace_content(
     Json(draft): Json<ContentDraft, CONTENT_LIMIT>,
 ) -> Result<Response, Problem> {
     let edited = app.learning.replace_content(by, id, draft).await?;
-    Ok(written_body(StatusCode::OK, edited.body, edited.version))
+    Ok(written_body(StatusCode::OK, &edited.body, edited.version))
 }
 
 /// Delete the content (owner, admin)
@@ -109,7 +109,7 @@ async fn add_module(
     Json(draft): Json<ModuleDraft, CONTENT_LIMIT>,
 ) -> Result<Response, Problem> {
     let edited = app.learning.add_module(by, id, draft).await?;
-    Ok(written_body(StatusCode::CREATED, edited.body, edited.version))
+    Ok(written_body(StatusCode::CREATED, &edited.body, edited.version))
 }
 
 /// Delete a module with its lessons (owner, admin)
@@ -137,7 +137,7 @@ async fn add_lesson(
     Json(draft): Json<LessonDraft, CONTENT_LIMIT>,
 ) -> Result<Response, Problem> {
     let edited = app.learning.add_lesson(by, id, module_id, draft).await?;
-    Ok(written_body(StatusCode::CREATED, edited.body, edited.version))
+    Ok(written_body(StatusCode::CREATED, &edited.body, edited.version))
 }
 
 /// Delete a lesson (owner, admin)
@@ -166,7 +166,7 @@ async fn get_seats(
 ) -> Result<Response, Problem> {
     let read = app.learning.seats(viewer.via(&conditions), id).await?;
     let rendered = Rendered {
-        body: read.value.body.clone(),
+        body: &read.value.body,
         version: None,
         origin: read.origin,
         audience: Audience::Everyone,

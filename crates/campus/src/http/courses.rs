@@ -113,7 +113,7 @@ async fn list_courses(
     let window = query.window;
     let read = app.reads.courses(viewer.via(&conditions), query).await?;
     let rendered = Rendered {
-        body: read.value.body.clone(),
+        body: &read.value.body,
         version: None,
         origin: read.origin,
         audience: Audience::Everyone,
@@ -192,9 +192,9 @@ async fn my_courses(
     Ok(response)
 }
 
-fn rendered(course: &CourseAnswer, origin: Origin) -> Rendered {
+fn rendered(course: &CourseAnswer, origin: Origin) -> Rendered<'_> {
     Rendered {
-        body: course.body.clone(),
+        body: &course.body,
         version: Some(course.version),
         origin,
         audience: Audience::AnyViewer,

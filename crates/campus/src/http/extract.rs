@@ -1,5 +1,7 @@
 //! What handlers are given: bodies, parameters and conditions, refused as problems.
 
+use std::time::Duration;
+
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -15,6 +17,9 @@ pub(super) const CONTENT_LIMIT: usize = crate::model::MAX_CONTENT_BYTES;
 
 /// A body larger than this is not even read to its end.
 const DRAIN_LIMIT: usize = 32 * 1024 * 1024;
+
+/// How long a body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(60);
 
 /// A JSON body of at most `LIMIT` bytes.
 pub(super) struct Json<T, const LIMIT: usize = DEFAULT_LIMIT>(pub(super) T);
@@ -37,6 +42,13 @@ impl<S: Sync, T: DeserializeOwned, const LIMIT: usize> FromRequest<S> for Json<T
 /// Reads at most `limit` bytes. What is over the limit is read and thrown away, up
 /// to a point: a client that is still sending would not hear the answer otherwise.
 async fn read_body(request: Request, limit: usize) -> Result<Vec<u8>, Problem> {
+    let read = tokio::time::timeout(BODY_TIME, read_to_end(request, limit));
+    read.await.unwrap_or_else(|_| {
+        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time"))
+    })
+}
+
+async fn read_to_end(request: Request, limit: usize) -> Result<Vec<u8>, Problem> {
     let declared = declared_length(request.headers()).unwrap_or(0);
     let mut body = request.into_body();
     let mut kept = Vec::with_capacity(declared.min(limit));
@@ -175,12 +187,11 @@ impl Conditions {
     }
 
     /// Whether the client has the body with this tag already. Comparison is weak, as for any GET.
-    pub(super) fn has(&self, etag: &str) -> bool {
-        let given = self.if_none_match.as_ref().and_then(|v| v.to_str().ok());
-        given.is_some_and(|given| {
-            let tags = given.split(',').map(str::trim);
-            let mut tags = tags.map(|tag| tag.strip_prefix("W/").unwrap_or(tag));
-            tags.any(|tag| tag == "*" || tag == etag)
+    pub(super) fn has(&self, etag: &[u8]) -> bool {
+        self.if_none_match.as_ref().is_some_and(|given| {
+            let tags = given.as_bytes().split(|&b| b == b',').map(<[u8]>::trim_ascii);
+            let mut tags = tags.map(|tag| tag.strip_prefix(b"W/").unwrap_or(tag));
+            tags.any(|tag| tag == b"*" || tag == etag)
         })
     }
 }
@@ -242,7 +253,7 @@ mod tests {
     #[test]
     fn a_tag_matches_in_a_list_and_when_weak() {
         let conditions = Conditions::of(&headers(header::IF_NONE_MATCH, "\"a\", W/\"b\""));
-        assert!(conditions.has("\"b\""));
-        assert!(!conditions.has("\"c\""));
+        assert!(conditions.has(b"\"b\""));
+        assert!(!conditions.has(b"\"c\""));
     }
 }

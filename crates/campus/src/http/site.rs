@@ -11,7 +11,7 @@ use bytes::Bytes;
 use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::answer::{compressed, etag};
+use super::answer::Sent;
 use super::extract::Conditions;
 use crate::app::App;
 use crate::reads::Body;
@@ -19,6 +19,12 @@ use crate::reads::Body;
 /// Nothing from elsewhere, and no inline script: the pages need neither.
 const PAGE_POLICY: &str = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; \
      object-src 'none'; base-uri 'none'; frame-ancestors 'none'";
+
+/// What browsers ask for by themselves: a shelf with three books.
+const ICON: &[u8] = b"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 16 16\">\
+    <path fill=\"#1f6f5c\" d=\"M2 2h3v10H2zM6 4h3v8H6z\"/>\
+    <path fill=\"#d9822b\" d=\"M10.2 3.6l2.9-.8 2 8.6-2.9.8z\"/>\
+    <path fill=\"#333\" d=\"M1 13h14v1.5H1z\"/></svg>";
 
 pub(super) fn routes(api: &OpenApi) -> Router<Arc<App>> {
     let description = api.to_json().unwrap_or_default();
@@ -29,6 +35,7 @@ pub(super) fn routes(api: &OpenApi) -> Router<Arc<App>> {
             page("text/javascript; charset=utf-8", include_bytes!("../../web/app.js")),
         )
         .route("/style.css", page("text/css; charset=utf-8", include_bytes!("../../web/style.css")))
+        .route("/favicon.ico", page("image/svg+xml", ICON))
         .route("/openapi.json", file("application/json", description.into()))
         .merge(SwaggerUi::new("/docs").config(Config::from("/openapi.json")))
 }
@@ -39,23 +46,17 @@ fn page(kind: &'static str, bytes: &'static [u8]) -> axum::routing::MethodRouter
 
 /// A file that is the same for as long as the process runs, compressed once.
 fn file(kind: &'static str, bytes: Bytes) -> axum::routing::MethodRouter<Arc<App>> {
-    let packed = compressed(&bytes);
-    let plain = Body::of(bytes);
-    get(move |conditions: Conditions| async move { serve(kind, &plain, &packed, &conditions) })
+    let body = Arc::new(Body::of(bytes));
+    get(move |conditions: Conditions| async move { serve(kind, &body, &conditions) })
 }
 
-fn serve(kind: &'static str, plain: &Body, packed: &Bytes, conditions: &Conditions) -> Response {
-    let gzip = conditions.accepts_gzip;
-    let etag = etag(None, plain.hash, if gzip { "-gzip" } else { "" });
+fn serve(kind: &'static str, body: &Body, conditions: &Conditions) -> Response {
     let mut response = Response::new(HttpBody::empty());
-    let unchanged = conditions.has(&etag);
     let headers = response.headers_mut();
-    if let Ok(etag) = HeaderValue::try_from(etag) {
-        headers.insert(header::ETAG, etag);
-    }
     headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    if unchanged {
+    let sent = Sent { body, version: None };
+    if sent.is_unchanged(headers, conditions) {
         *response.status_mut() = axum::http::StatusCode::NOT_MODIFIED;
         return response;
     }
@@ -64,12 +65,7 @@ fn serve(kind: &'static str, plain: &Body, packed: &Bytes, conditions: &Conditio
         let policy = HeaderValue::from_static(PAGE_POLICY);
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
-    let bytes = if gzip {
-        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        packed.clone()
-    } else {
-        plain.bytes.clone()
-    };
+    let bytes = sent.bytes(headers, conditions);
     *response.body_mut() = HttpBody::from(bytes);
     response
 }

@@ -46,7 +46,7 @@ async fn get_user(
         (None, Some(_)) => return Err(Refusal::NotFound("User not found").into()),
     };
     let rendered = Rendered {
-        body: profile.body.clone(),
+        body: &profile.body,
         version: Some(profile.version),
         origin: read.origin,
         audience: match profile.role {
@@ -163,7 +163,7 @@ async fn get_instructor(
     let read = app.reads.instructor(viewer.via(&conditions), id).await?;
     let profile = read.value.ok_or(Refusal::NotFound("Instructor not found"))?;
     let rendered = Rendered {
-        body: profile.body.clone(),
+        body: &profile.body,
         version: None,
         origin: read.origin,
         audience: Audience::Everyone,

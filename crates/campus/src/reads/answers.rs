@@ -2,7 +2,12 @@
 //!
 //! Their shapes are stored in Redis: whoever changes one raises the `VERSION` of its key.
 
+use std::io::Write as _;
+use std::sync::OnceLock;
+
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -10,11 +15,33 @@ use crate::model::{self, CourseStatus, Role};
 use crate::store::{Error, Result};
 use crate::wire;
 
-/// A rendered answer and the hash its entity tag is made of, computed once.
+/// Smaller bodies fit in a packet or two anyway.
+const PACK_FROM: usize = 1024;
+
+/// A rendered answer and the hash its entity tag is made of, computed once. What answers
+/// need beyond that is made for the first of them, and kept beside it in this process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Body {
     pub bytes: Bytes,
     pub hash: u64,
+    #[serde(skip)]
+    tags: OnceLock<Tags>,
+    #[serde(skip)]
+    packed: OnceLock<Bytes>,
+}
+
+/// The entity tags of a body: each encoding has its own.
+#[derive(Debug, Clone)]
+struct Tags {
+    plain: Bytes,
+    packed: Bytes,
+}
+
+/// How a body is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    Identity,
+    Gzip,
 }
 
 impl Body {
@@ -25,8 +52,66 @@ impl Body {
 
     pub fn of(bytes: Bytes) -> Self {
         let hash = xxh3_64(&bytes);
-        Self { bytes, hash }
+        Self::known(bytes, hash)
     }
+
+    fn known(bytes: Bytes, hash: u64) -> Self {
+        Self { bytes, hash, tags: OnceLock::new(), packed: OnceLock::new() }
+    }
+
+    /// How it is sent to a client that takes gzip or does not.
+    pub fn encoding(&self, accepts_gzip: bool) -> Encoding {
+        if accepts_gzip && self.bytes.len() >= PACK_FROM {
+            Encoding::Gzip
+        } else {
+            Encoding::Identity
+        }
+    }
+
+    pub fn encoded(&self, encoding: Encoding) -> &Bytes {
+        match encoding {
+            Encoding::Identity => &self.bytes,
+            Encoding::Gzip => self.packed.get_or_init(|| packed(&self.bytes)),
+        }
+    }
+
+    /// `"{version}-{hash}"`, or `"{hash}"` for what has no version. The version belongs
+    /// to the body: whoever asks gives the same one every time.
+    pub fn tag(&self, version: Option<i64>, encoding: Encoding) -> &Bytes {
+        let tags = self.tags.get_or_init(|| Tags::new(version, self.hash));
+        match encoding {
+            Encoding::Identity => &tags.plain,
+            Encoding::Gzip => &tags.packed,
+        }
+    }
+
+    /// The bytes it takes, with what is made later. JSON packs to less than a half.
+    fn weight(&self) -> usize {
+        let tags = 128;
+        let packed = if self.bytes.len() < PACK_FROM { 0 } else { self.bytes.len() / 2 };
+        self.bytes.len() + tags + packed
+    }
+}
+
+impl Tags {
+    fn new(version: Option<i64>, hash: u64) -> Self {
+        let tag = |encoding: &str| match version {
+            Some(version) => format!("\"{version}-{hash:016x}{encoding}\"").into(),
+            None => format!("\"{hash:016x}{encoding}\"").into(),
+        };
+        Self { plain: tag(""), packed: tag("-gzip") }
+    }
+}
+
+/// Fast rather than small: the first client waits for it.
+fn packed(bytes: &Bytes) -> Bytes {
+    let mut gzip = GzEncoder::new(Vec::with_capacity(bytes.len() / 2), Compression::fast());
+    #[expect(clippy::expect_used, reason = "writing to a vector cannot fail")]
+    let packed = gzip
+        .write_all(bytes)
+        .and_then(|()| gzip.finish())
+        .expect("writing to a vector cannot fail");
+    Bytes::from(packed)
 }
 
 /// A course. Unpublished ones keep an empty body here: their few viewers read the database.
@@ -55,6 +140,10 @@ impl CourseAnswer {
             instructor_id: course.instructor.id,
         })
     }
+
+    pub(super) fn weight(&self) -> usize {
+        size_of::<Self>() + self.body.weight()
+    }
 }
 
 /// A page of a list and how many items there are in all.
@@ -64,10 +153,22 @@ pub struct ListAnswer {
     pub total: i64,
 }
 
+impl ListAnswer {
+    pub(super) fn weight(&self) -> usize {
+        size_of::<Self>() + self.body.weight()
+    }
+}
+
 /// An answer without facts beside it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PlainAnswer {
     pub body: Body,
+}
+
+impl PlainAnswer {
+    pub(super) fn weight(&self) -> usize {
+        size_of::<Self>() + self.body.weight()
+    }
 }
 
 /// A public profile; the role decides who may see it.
@@ -76,6 +177,12 @@ pub struct ProfileAnswer {
     pub body: Body,
     pub version: i64,
     pub role: Role,
+}
+
+impl ProfileAnswer {
+    pub(super) fn weight(&self) -> usize {
+        size_of::<Self>() + self.body.weight()
+    }
 }
 
 /// A whole document; single lessons are slices of its bytes.
@@ -93,6 +200,9 @@ pub struct LessonSlice {
     pub start: usize,
     pub end: usize,
     pub hash: u64,
+    /// Made when it is first asked for; its bytes are the document's.
+    #[serde(skip)]
+    body: OnceLock<Body>,
 }
 
 impl ContentAnswer {
@@ -108,18 +218,29 @@ impl ContentAnswer {
                 .ok_or_else(|| Error::corrupt("a lesson is missing from its document"))?;
             let (start, end) = (from + start, from + start + json.len());
             from = end;
-            lessons.push(LessonSlice { id: lesson.id, start, end, hash: xxh3_64(&json) });
+            let (id, hash) = (lesson.id, xxh3_64(&json));
+            lessons.push(LessonSlice { id, start, end, hash, body: OnceLock::new() });
         }
         Ok(Self { body, version, lessons })
     }
 
+    /// Lessons share the document's bytes; packed ones together take as much as the document does.
+    pub(super) fn weight(&self) -> usize {
+        let lesson = |slice: &LessonSlice| {
+            let packed = self.body.bytes.len().min(slice.end.saturating_sub(slice.start)) / 2;
+            size_of::<LessonSlice>() + 128 + packed
+        };
+        let lessons: usize = self.lessons.iter().map(lesson).sum();
+        size_of::<Self>() + self.body.weight() + lessons
+    }
+
     /// One lesson, cut from the document without copying it.
-    pub fn lesson(&self, id: i64) -> Option<Body> {
+    pub fn lesson(&self, id: i64) -> Option<&Body> {
         let slice = self.lessons.iter().find(|lesson| lesson.id == id)?;
         let in_bounds = slice.start <= slice.end && slice.end <= self.body.bytes.len();
-        in_bounds.then(|| Body {
-            bytes: self.body.bytes.slice(slice.start..slice.end),
-            hash: slice.hash,
+        in_bounds.then(|| {
+            let bytes = || self.body.bytes.slice(slice.start..slice.end);
+            slice.body.get_or_init(|| Body::known(bytes(), slice.hash))
         })
     }
 }
@@ -132,8 +253,34 @@ fn position(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::ContentAnswer;
+    use bytes::Bytes;
+
+    use super::{Body, ContentAnswer, Encoding};
     use crate::model::{Content, ContentDraft};
+
+    #[test]
+    fn a_body_is_compressed_and_tagged_once_for_all_answers() {
+        let body = Body::of(Bytes::from(vec![b'a'; 5000]));
+        let encoding = body.encoding(true);
+        assert_eq!(encoding, Encoding::Gzip);
+        assert_eq!(body.encoded(encoding).as_ptr(), body.encoded(encoding).as_ptr());
+        let tag = body.tag(Some(3), Encoding::Identity);
+        assert_eq!(tag, format!("\"3-{:016x}\"", body.hash).as_bytes());
+        assert_ne!(tag, body.tag(Some(3), Encoding::Gzip));
+        assert_eq!(Body::of(Bytes::from_static(b"{}")).encoding(true), Encoding::Identity);
+    }
+
+    #[test]
+    fn what_is_kept_for_answers_is_neither_stored_in_redis_nor_forgotten_in_the_charge() {
+        let body = Body::of(Bytes::from(vec![b'a'; 5000]));
+        let stored = serde_json::to_string(&body).unwrap();
+        let before = body.weight();
+        body.encoded(Encoding::Gzip);
+        body.tag(None, Encoding::Gzip);
+        assert_eq!(serde_json::to_string(&body).unwrap(), stored);
+        assert_eq!(body.weight(), before);
+        assert!(before >= 5000 + body.encoded(Encoding::Gzip).len());
+    }
 
     #[test]
     fn a_lesson_is_the_slice_of_the_document_that_holds_it() {

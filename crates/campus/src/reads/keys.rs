@@ -67,6 +67,10 @@ impl CacheKey for ListKey {
         seconds(120, 300)
     }
 
+    fn weigh(answer: &ListAnswer) -> usize {
+        answer.weight()
+    }
+
     fn segments(&self, key: &mut KeyWriter) {
         key.push("p");
         key.push(self.window.skip);
@@ -110,6 +114,10 @@ impl CacheKey for SearchKey {
         seconds(60, 120)
     }
 
+    fn weigh(answer: &ListAnswer) -> usize {
+        answer.weight()
+    }
+
     fn segments(&self, key: &mut KeyWriter) {
         key.push(self.hash.as_str());
         key.push("p");
@@ -139,6 +147,10 @@ impl CacheKey for CourseKey {
         seconds(300, 600).negative(Duration::from_secs(30))
     }
 
+    fn weigh(answer: &CourseAnswer) -> usize {
+        answer.weight()
+    }
+
     fn segments(&self, key: &mut KeyWriter) {
         key.push(self.id);
     }
@@ -162,6 +174,10 @@ impl CacheKey for ContentKey {
 
     fn policy() -> Policy {
         seconds(300, 900).negative(Duration::from_secs(15))
+    }
+
+    fn weigh(answer: &ContentAnswer) -> usize {
+        answer.weight()
     }
 
     fn segments(&self, key: &mut KeyWriter) {
@@ -188,6 +204,10 @@ impl CacheKey for SeatsKey {
 
     fn policy() -> Policy {
         seconds(60, 300)
+    }
+
+    fn weigh(answer: &PlainAnswer) -> usize {
+        answer.weight()
     }
 
     fn segments(&self, key: &mut KeyWriter) {
@@ -243,6 +263,10 @@ impl CacheKey for ProfileKey {
         seconds(600, 900).negative(Duration::from_secs(30))
     }
 
+    fn weigh(answer: &ProfileAnswer) -> usize {
+        answer.weight()
+    }
+
     fn segments(&self, key: &mut KeyWriter) {
         key.push(self.id);
     }
@@ -266,6 +290,10 @@ impl CacheKey for InstructorKey {
 
     fn policy() -> Policy {
         seconds(1800, 1800).negative(Duration::from_secs(30))
+    }
+
+    fn weigh(answer: &PlainAnswer) -> usize {
+        answer.weight()
     }
 
     fn segments(&self, key: &mut KeyWriter) {

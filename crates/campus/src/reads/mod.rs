@@ -15,7 +15,8 @@ use std::time::Duration;
 use larder::{Cache, CacheKey, Cached, LoadError, Loaded, Public, Source, User};
 
 pub use answers::{
-    Body, ContentAnswer, CourseAnswer, LessonSlice, ListAnswer, PlainAnswer, ProfileAnswer,
+    Body, ContentAnswer, CourseAnswer, Encoding, LessonSlice, ListAnswer, PlainAnswer,
+    ProfileAnswer,
 };
 pub use invalidate::Listed;
 pub use keys::CourseQuery;
