@@ -1,14 +1,13 @@
 //! Opening the database, with errors a person can act on.
 
 use std::fmt;
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection};
 
-use super::{Error, Result};
+use super::{Error, Result, private};
 
 /// Which database a URL names. `Display` leaves the password out.
 #[derive(Clone)]
@@ -80,8 +79,8 @@ fn without_password(url: &str) -> String {
 pub(super) async fn open(location: &Location) -> Result<(DatabaseConnection, DatabaseConnection)> {
     match location {
         Location::Sqlite(path) => {
-            create_folder(path)?;
-            // The writer first: it creates the file and switches it to WAL.
+            create(path)?;
+            // The writer first: it switches the file to WAL.
             let writer = Database::connect(sqlite(path, 1)).await;
             let writer = writer.map_err(|e| refused(location, &e))?;
             let reader = Database::connect(sqlite(path, 4)).await;
@@ -122,15 +121,11 @@ fn sqlite(path: &std::path::Path, connections: u32) -> ConnectOptions {
     options
 }
 
-fn create_folder(path: &std::path::Path) -> Result<()> {
-    let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) else {
-        return Ok(());
-    };
-    fs::create_dir_all(folder).map_err(|e| {
-        Error::open(format!(
-            "cannot create the folder {} of the database: {e} (see DATABASE_URL)",
-            folder.display()
-        ))
+/// Creates the file and its folder, closed to others from the first moment on.
+fn create(path: &std::path::Path) -> Result<()> {
+    private::create_folder_of(path).and_then(|()| private::create_file(path)).map_err(|e| {
+        let path = path.display();
+        Error::open(format!("cannot create the database {path}: {e} (see DATABASE_URL)"))
     })
 }
 

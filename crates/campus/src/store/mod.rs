@@ -11,6 +11,7 @@ mod enrollments;
 mod error;
 pub mod lock;
 mod migrations;
+mod private;
 mod tables;
 mod tokens;
 mod users;
