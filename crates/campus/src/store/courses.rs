@@ -1,6 +1,6 @@
 //! Courses and their ratings.
 
-use sea_orm::sea_query::{LikeExpr, OnConflict};
+use sea_orm::sea_query::{LikeExpr, OnConflict, SimpleExpr};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, ExprTrait,
     FromQueryResult, JoinType, Order, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
@@ -207,6 +207,11 @@ pub(super) fn search_text(title: &str, description: &str) -> String {
     words.join(" ")
 }
 
+/// `model::rating_score` in integer SQL, which both databases divide alike.
+pub(super) fn score_of(sum: SimpleExpr, count: SimpleExpr) -> SimpleExpr {
+    sum.mul(2).add(35).mul(500_000).div(count.add(5))
+}
+
 pub(super) fn category_key(category: &str) -> String {
     let words: Vec<&str> = category.split_whitespace().collect();
     words.join(" ").to_lowercase()
@@ -307,9 +312,11 @@ impl Tx {
         Ok(written.rows_affected == 1)
     }
 
-    /// Gives or changes a person's stars and keeps the sums in step, without reading them first.
+    /// Gives or changes a person's stars and keeps the sums in step. The course is held
+    /// first: two votes of one person would both read the stars before the other's.
     pub async fn rate(&self, course_id: i64, user_id: i64, stars: i16) -> Result<()> {
         use course_ratings::Column;
+        self.course_to_edit(course_id).await?;
         let before = course_ratings::Entity::find_by_id((course_id, user_id)).one(&self.0).await?;
         let (new_votes, difference) = match before {
             Some(row) => (0, i64::from(stars) - i64::from(row.stars)),
@@ -334,12 +341,10 @@ impl Tx {
         use courses::Column;
         let sum = || Column::RatingSum.into_expr().add(difference);
         let count = || Column::RatingCount.into_expr().add(new_votes);
-        // model::rating_score in integer SQL, which both databases divide alike.
-        let score = sum().mul(2).add(35).mul(500_000).div(count().add(5));
         courses::Entity::update_many()
             .col_expr(Column::RatingSum, sum())
             .col_expr(Column::RatingCount, count())
-            .col_expr(Column::RatingScore, score)
+            .col_expr(Column::RatingScore, score_of(sum(), count()))
             .filter(Column::Id.eq(course_id))
             .exec(&self.0)
             .await?;

@@ -22,6 +22,8 @@ impl Import<'_> {
             .filter(courses::Column::Source.eq(&self.catalogue.source))
             .all(self.tx)
             .await?;
+        let deleted = existing.iter().filter(|row| row.deleted_at.is_some());
+        self.deleted.courses = deleted.map(|row| row.id).collect();
         let mut existing: HashMap<String, courses::Model> =
             existing.into_iter().filter_map(|row| Some((row.external_id.clone()?, row))).collect();
         let mut ids: Ids = existing.iter().map(|(k, row)| (k.clone(), row.id)).collect();
@@ -50,7 +52,9 @@ impl Import<'_> {
     ) -> Result<(i64, Change)> {
         let digest = digest(course)?;
         let (id, change) = match known {
-            Some(row) if row.import_digest.as_deref() == Some(&digest) => {
+            Some(row)
+                if row.deleted_at.is_some() || row.import_digest.as_deref() == Some(&digest) =>
+            {
                 return Ok((row.id, Change::Unchanged));
             }
             Some(row) => {

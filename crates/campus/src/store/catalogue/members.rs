@@ -10,7 +10,8 @@ use sea_orm::{
 use super::completions::Fresh;
 use super::{Change, Ids, Import, look_up};
 use crate::model::{EnrollmentImport, EnrollmentStatus, RatingImport};
-use crate::store::tables::{course_ratings, enrollments};
+use crate::store::courses::score_of;
+use crate::store::tables::{course_ratings, courses, enrollments};
 use crate::store::{Error, Result};
 
 /// Rows per INSERT: well below SQLite's limit of 32,766 parameters.
@@ -48,6 +49,7 @@ impl Import<'_> {
             let course = look_up(courses, &enrollment.course, "course", "an enrollment")?;
             let status = enrollment.status.as_str().to_owned();
             let change = match existing.insert((student, course), status.clone()) {
+                _ if self.deleted.has(student, course) => Change::Unchanged,
                 Some(known) if known == status => Change::Unchanged,
                 Some(known) if known != dropped => {
                     self.change_status(enrollment, student, course).await?;
@@ -114,6 +116,7 @@ impl Import<'_> {
             let user = look_up(people, &rating.student, "person", "a rating")?;
             let course = look_up(courses, &rating.course, "course", "a rating")?;
             let change = match known.insert((course, user), stars) {
+                _ if self.deleted.has(user, course) => Change::Unchanged,
                 Some(before) if before == stars => Change::Unchanged,
                 Some(_) => Change::Updated,
                 None => Change::Inserted,
@@ -149,8 +152,7 @@ impl Import<'_> {
         Ok(())
     }
 
-    /// Counts are the rows, never the importer's word. `rating_score` repeats
-    /// `model::rating_score` in integer SQL, which both databases divide alike.
+    /// Counts are the rows, never the importer's word.
     async fn recount(&self) -> Result<()> {
         let counts = "UPDATE courses SET \
              enrolled_count = (SELECT COUNT(*) FROM enrollments e \
@@ -160,15 +162,17 @@ impl Import<'_> {
              rating_sum = (SELECT CAST(COALESCE(SUM(r.stars), 0) AS BIGINT) \
                  FROM course_ratings r WHERE r.course_id = courses.id) \
              WHERE source = $1";
-        let score = "UPDATE courses SET \
-             rating_score = (rating_sum * 2 + 35) * 500000 / (rating_count + 5) \
-             WHERE source = $1";
+        let source = [self.catalogue.source.clone().into()];
         let backend = self.tx.get_database_backend();
-        for sql in [counts, score] {
-            let source = [self.catalogue.source.clone().into()];
-            let statement = Statement::from_sql_and_values(backend, sql, source);
-            self.tx.execute_raw(statement).await?;
-        }
+        let counts = Statement::from_sql_and_values(backend, counts, source);
+        self.tx.execute_raw(counts).await?;
+        use courses::Column;
+        let score = score_of(Column::RatingSum.into_expr(), Column::RatingCount.into_expr());
+        courses::Entity::update_many()
+            .col_expr(Column::RatingScore, score)
+            .filter(Column::Source.eq(&self.catalogue.source))
+            .exec(self.tx)
+            .await?;
         Ok(())
     }
 }

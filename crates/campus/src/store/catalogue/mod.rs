@@ -10,7 +10,7 @@ mod courses;
 mod members;
 mod people;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sea_orm::DatabaseTransaction;
 use serde::Serialize;
@@ -54,6 +54,14 @@ struct Import<'a> {
     done: usize,
     progress: &'a mut (dyn FnMut(usize) + Send),
     report: Imported,
+    deleted: Deleted,
+}
+
+/// What was deleted here since it was imported. An import changes nothing of it.
+#[derive(Default)]
+struct Deleted {
+    people: HashSet<i64>,
+    courses: HashSet<i64>,
 }
 
 impl Store {
@@ -93,6 +101,7 @@ impl Store {
                 done,
                 progress: &mut *progress,
                 report: Imported::default(),
+                deleted: Deleted::default(),
             };
             let people = import.people().await?;
             let courses = import.courses(&people).await?;
@@ -110,6 +119,12 @@ impl Import<'_> {
     fn step(&mut self) {
         self.done += 1;
         (self.progress)(self.done);
+    }
+}
+
+impl Deleted {
+    fn has(&self, person: i64, course: i64) -> bool {
+        self.people.contains(&person) || self.courses.contains(&course)
     }
 }
 
@@ -157,4 +172,125 @@ where
         suffix += 1;
     }
     Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::EntityTrait;
+    use tempfile::TempDir;
+
+    use super::{Counts, Imported};
+    use crate::model::{
+        Catalogue, CourseImport, CourseStatus, EnrollmentImport, EnrollmentStatus, Level, Money,
+        Origin, PersonImport, Rating, RatingImport, Role, Timestamp, rating_score,
+    };
+    use crate::store::Store;
+    use crate::store::tables::courses;
+
+    const UNCHANGED: Counts = Counts { inserted: 0, updated: 0, unchanged: 1 };
+
+    async fn store(folder: &TempDir) -> Store {
+        let url = format!("sqlite://{}", folder.path().join("campus.db").display());
+        let store = Store::connect(&url).await.unwrap();
+        store.migrate().await.unwrap();
+        store
+    }
+
+    fn origin(external_id: &str) -> Origin {
+        let (source, external_id) = ("test".to_owned(), external_id.to_owned());
+        Origin { source, external_id, attribution: None }
+    }
+
+    /// Nina teaches knots and has a place in it.
+    fn catalogue(name: &str, title: &str, stars: i16) -> Catalogue {
+        let nina = || "nina".to_owned();
+        let knots = || "knots".to_owned();
+        let person = PersonImport {
+            origin: origin("nina"),
+            username: nina(),
+            full_name: name.to_owned(),
+            role: Role::Instructor,
+            headline: Some(name.to_owned()),
+            bio: None,
+            expertise: Vec::new(),
+        };
+        let course = CourseImport {
+            origin: origin("knots"),
+            slug: knots(),
+            title: title.to_owned(),
+            description: String::new(),
+            category: "Sailing".to_owned(),
+            level: Level::Beginner,
+            price: Money::default(),
+            max_students: None,
+            status: CourseStatus::Published,
+            published_at: None,
+            tags: Vec::new(),
+            instructor: nina(),
+            modules: Vec::new(),
+        };
+        let enrollment = EnrollmentImport {
+            student: nina(),
+            course: knots(),
+            status: EnrollmentStatus::Active,
+            enrolled_at: Timestamp(0),
+            last_accessed_at: Timestamp(0),
+            lessons_done: 0,
+            time_spent_minutes: 0,
+        };
+        Catalogue {
+            source: "test".to_owned(),
+            people: vec![person],
+            courses: vec![course],
+            articles: Vec::new(),
+            enrollments: vec![enrollment],
+            ratings: vec![RatingImport { student: nina(), course: knots(), stars }],
+        }
+    }
+
+    async fn import(store: &Store, catalogue: &Catalogue) -> Imported {
+        store.import(catalogue, Timestamp(0), &mut |_| {}).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_import_brings_nothing_back_that_was_deleted_here() {
+        let folder = TempDir::new().unwrap();
+        let store = store(&folder).await;
+        let first = import(&store, &catalogue("Nina", "Knots", 5)).await;
+        let (person, course) = (first.user_ids[0], first.course_ids[0]);
+        let tx = store.begin().await.unwrap();
+        assert_eq!(tx.end_enrollments(person, Timestamp(1)).await.unwrap().course_ids, [course]);
+        tx.blank_user(person, Timestamp(1)).await.unwrap();
+        let row = tx.course(course).await.unwrap().unwrap();
+        assert_eq!((row.enrolled_count, row.instructor.full_name.as_str()), (0, "Deleted user"));
+        tx.delete_course(&row, Timestamp(1)).await.unwrap();
+        tx.commit().await.unwrap();
+
+        let again = import(&store, &catalogue("Nina Again", "Better Knots", 1)).await;
+        let counts = [again.people, again.courses, again.enrollments, again.ratings];
+        assert_eq!(counts, [UNCHANGED; 4]);
+        assert!(store.user(person).await.unwrap().is_none());
+        assert!(!store.is_enrolled(person, course).await.unwrap());
+        let row = courses::Entity::find_by_id(course).one(&store.reader).await.unwrap().unwrap();
+        assert_eq!((row.title.as_str(), row.rating_sum), ("Knots", 5));
+    }
+
+    #[tokio::test]
+    async fn the_score_in_the_database_is_the_score_of_the_model() {
+        let folder = TempDir::new().unwrap();
+        let store = store(&folder).await;
+        let first = import(&store, &catalogue("Nina", "Knots", 4)).await;
+        let (person, course) = (first.user_ids[0], first.course_ids[0]);
+        let score = async || {
+            let row = courses::Entity::find_by_id(course).one(&store.reader).await;
+            let row = row.unwrap().unwrap();
+            ((row.rating_sum, row.rating_count), row.rating_score)
+        };
+        let model = |sum, count| ((sum, count), rating_score(Rating { sum, count }));
+        assert_eq!(score().await, model(4, 1));
+        let tx = store.begin().await.unwrap();
+        tx.rate(course, person, 2).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(score().await, model(2, 1));
+    }
 }
