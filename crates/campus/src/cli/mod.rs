@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod beside;
 mod config;
 mod health;
 mod migrate;

@@ -1,28 +1,20 @@
 //! `campus seed catalogue`: reads catalogues from files and stores them, all or nothing.
 
 use std::error::Error as _;
-use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
+use super::beside::{self, CacheState, LockError, REDIS_AWAY};
 use crate::app::{App, BuildError};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::import::{self, ImportError, Part};
 use crate::model::Catalogue;
-use crate::store::lock::{self, Claim, DatabaseLock, Holder};
-use crate::store::{self, Counts, Imported, Location};
-
-/// How long Redis may take to hear of an import.
-const REDIS_PATIENCE: Duration = Duration::from_secs(5);
-
-const REDIS_AWAY: &str = "warning: Redis (REDIS_URL) did not answer; what it has cached of the \
-changed rows may be served until its TTL ends";
+use crate::store::{self, Counts, Imported};
 
 #[derive(Debug, Args)]
 pub struct SeedArgs {
@@ -55,10 +47,8 @@ struct CatalogueArgs {
 pub enum SeedError {
     #[error(transparent)]
     Read(#[from] ImportError),
-    #[error("{0}")]
-    Busy(String),
-    #[error("the lock file {} cannot be opened", path.display())]
-    Lock { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Locked(#[from] LockError),
     #[error("the import failed and nothing of it was kept")]
     Store(#[from] store::Error),
     #[error(transparent)]
@@ -90,8 +80,7 @@ async fn catalogue(args: &CatalogueArgs, config: &Config, clock: Clock) -> Resul
     if args.dry_run {
         return Ok(Done::checked(parts));
     }
-    let location = Location::parse(&config.database_url.0)?;
-    let _lock = location.file().map(|file| claim(file)).transpose()?;
+    let _lock = beside::lock(config, "campus seed")?;
     let app = App::build(config, clock).await?;
     let catalogues: Vec<&Catalogue> = parts.iter().map(|part| &part.catalogue).collect();
     let bar = progress(catalogues.iter().map(|catalogue| catalogue.rows()).sum());
@@ -101,49 +90,16 @@ async fn catalogue(args: &CatalogueArgs, config: &Config, clock: Clock) -> Resul
     bar.finish_and_clear();
     let reports = imported?;
     let cache = invalidate(&app, &reports).await;
+    let database = Some(app.store().location().to_string());
     app.store().close().await?;
-    Ok(Done { parts, reports, database: Some(location.to_string()), cache })
+    Ok(Done { parts, reports, database, cache })
 }
 
-/// Ends what Redis still has of the changed rows. This process must not end before Redis has
-/// heard of it, because what is queued here dies with it.
 async fn invalidate(app: &App, reports: &[Imported]) -> CacheState {
     for report in reports {
         app.reads.imported(report).await;
     }
-    let deadline = Instant::now() + REDIS_PATIENCE;
-    while app.reads.stats().pending_invalidations > 0 {
-        if Instant::now() >= deadline {
-            return CacheState::MayBeOld;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    CacheState::Current
-}
-
-/// Takes the lock of the database file: a running server would go on serving what it has cached.
-fn claim(database: &Path) -> Result<DatabaseLock, SeedError> {
-    let failed = |source| SeedError::Lock { path: lock::path(database), source };
-    if let Some(folder) = database.parent() {
-        fs::create_dir_all(folder).map_err(failed)?;
-    }
-    match lock::claim(database).map_err(failed)? {
-        Claim::Granted(mut lock) => {
-            lock.announce("none (campus seed is importing)").map_err(failed)?;
-            Ok(lock)
-        }
-        Claim::HeldBy(holder) => Err(SeedError::Busy(busy(database, &holder))),
-    }
-}
-
-fn busy(database: &Path, holder: &Holder) -> String {
-    let pid = holder.pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
-    let url = holder.url.as_deref().unwrap_or("unknown");
-    format!(
-        "a server uses the database {} (pid {pid}, url {url}) and would go on serving what it has \
-         cached; stop it, import, and start it again",
-        database.display()
-    )
+    beside::redis_told(&app.reads).await
 }
 
 /// Draws on standard error, and not at all when that is no terminal.
@@ -160,14 +116,6 @@ struct Done {
     reports: Vec<Imported>,
     database: Option<String>,
     cache: CacheState,
-}
-
-/// Whether a cached answer can still show what was before the import.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum CacheState {
-    Current,
-    /// Redis did not answer.
-    MayBeOld,
 }
 
 impl Done {

@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 
+use super::beside::{self, CacheState, REDIS_AWAY};
 use super::{Failure, Output};
 use crate::app::App;
 use crate::clock::Clock;
@@ -45,6 +46,13 @@ pub(super) async fn run(
     clock: Clock,
     out: &mut Output,
 ) -> Result<(), Failure> {
+    // A running server that does not hear of it would go on showing the account as it was.
+    let _lock = match args.what {
+        What::List { .. } => None,
+        What::Add { .. } | What::Passwd { .. } | What::Role { .. } => {
+            beside::lock_unless_shared(config, "campus user")?
+        }
+    };
     let app = App::build(config, clock).await?;
     match &args.what {
         What::Add { username, email, role, full_name } => {
@@ -68,13 +76,17 @@ pub(super) async fn run(
         }
         What::List { skip, limit } => {
             let window = Window { skip: *skip.max(&0), limit: *limit.max(&0) };
-            for user in app.learning.users(window).await? {
+            for user in app.store().users(window).await? {
                 let email = user.email.as_deref().unwrap_or("-");
                 let line = format!("{}\t{}\t{}\t{email}", user.id, user.role, user.username);
                 out.line(&line)?;
             }
         }
     }
+    if beside::redis_told(&app.reads).await == CacheState::MayBeOld {
+        out.line(REDIS_AWAY)?;
+    }
+    app.store().close().await?;
     Ok(())
 }
 

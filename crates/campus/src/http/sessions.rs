@@ -43,9 +43,12 @@ struct RegisterRequest {
 /// Sign up as a student
 #[utoipa::path(post, path = "/auth/register", tag = "accounts", operation_id = "register",
     request_body = RegisterRequest,
-    responses((status = 201, description = "The new account", body = wire::User), WriteProblems))]
+    responses(
+        (status = 201, description = "The new account", body = wire::User),
+        (status = 429, description = "Too many from one address; see Retry-After"), WriteProblems))]
 async fn register(
     State(app): State<Arc<App>>,
+    ClientAddress(from): ClientAddress,
     Json(request): Json<RegisterRequest, AUTH_LIMIT>,
 ) -> Result<Response, Problem> {
     let who = Registration {
@@ -54,7 +57,7 @@ async fn register(
         password: request.password,
         full_name: request.full_name,
     };
-    let user = app.learning.register(who).await?;
+    let user = app.learning.register(who, from).await?;
     let location = Some(format!("/users/{}", user.id));
     let body = wire::User::from(&user);
     Ok(written(StatusCode::CREATED, &body, user.version, location))

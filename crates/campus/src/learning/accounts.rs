@@ -8,11 +8,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
 use super::passwords::Match;
-use super::{Error, Learning, Result, overtaken};
+use super::throttle::Name;
+use super::{Error, GONE, Learning, Result, overtaken};
 use crate::model::{
-    InstructorProfile, NewUser, Patch, Principal, ProfileEdit, Refusal, Role, User, Window,
+    InstructorProfile, NewUser, Patch, Principal, ProfileEdit, Refusal, Role, User,
 };
-use crate::store::{Rotation, Tx};
+use crate::store::{Credentials, Rotation, Tx};
 use crate::token::Rejected;
 
 /// A successful login or refresh.
@@ -51,8 +52,9 @@ impl Learning {
         self.tokens.verify(token, self.clock.now())
     }
 
-    /// Signs a new student up.
-    pub async fn register(&self, who: Registration) -> Result<User> {
+    /// Signs a new student up. Every try counts against the address, the good ones too.
+    pub async fn register(&self, who: Registration, from: IpAddr) -> Result<User> {
+        self.sign_ups.admit(&[Name::address(from)], self.clock.now())?;
         self.create_user(who, Role::Student).await
     }
 
@@ -87,35 +89,64 @@ impl Learning {
     /// Checks a password; every failure counts against the account and the address.
     pub async fn login(&self, email: &str, password: String, from: IpAddr) -> Result<Session> {
         let email = email.trim().to_lowercase();
-        let account = format!("account:{email}");
-        let names = [account.clone(), format!("address:{from}")];
-        self.logins
-            .admit(&names, self.clock.now())
-            .map_err(|retry_after| Refusal::TooManyAttempts { retry_after })?;
-        let found = self.store.credentials_by_email(&email).await?;
-        let (user, hash) = found.map_or((None, None), |c| (Some(c.user), c.password_hash));
-        let matched = self.passwords.verify(password, hash).await;
-        if matched.is_err() {
-            self.logins.take_back(&names);
-        }
-        let Some(user) = user.filter(|_| matches!(matched, Ok(Match::Yes))) else {
-            matched?;
-            return Err(WRONG_LOGIN.into());
+        let names = [Name::account(&email), Name::address(from)];
+        let check = async {
+            // What no account can have is not looked for: PostgreSQL refuses a NUL.
+            let known = match NewUser::may_have_email(&email) {
+                true => self.store.credentials_by_email(&email).await?,
+                false => None,
+            };
+            self.matching(known, password).await
         };
-        self.logins.take_back(&names[1..]);
-        self.logins.forget(&account);
-        self.open_session(&user).await
+        let checked = self.counted(&names, check).await?.ok_or(WRONG_LOGIN)?;
+        self.open_session(checked).await
     }
 
-    async fn open_session(&self, user: &User) -> Result<Session> {
+    /// Checks a password under the throttle, in the name of `names[0]`. Only `None`, a wrong
+    /// one, stays counted: who was right starts over, and who could not be answered has not failed.
+    async fn counted(
+        &self,
+        names: &[Name],
+        check: impl Future<Output = Result<Option<Credentials>>>,
+    ) -> Result<Option<Credentials>> {
+        self.logins.admit(names, self.clock.now())?;
+        let checked = check.await;
+        match &checked {
+            Ok(Some(_)) => {
+                self.logins.forget(names[0]);
+                self.logins.take_back(&names[1..]);
+            }
+            Ok(None) => {}
+            Err(_) => self.logins.take_back(names),
+        }
+        checked
+    }
+
+    /// The account, if this is its password. It takes as long to say no about nobody.
+    async fn matching(
+        &self,
+        known: Option<Credentials>,
+        password: String,
+    ) -> Result<Option<Credentials>> {
+        let hash = known.as_ref().and_then(|known| known.password_hash.clone());
+        let matched = self.passwords.verify(password, hash).await?;
+        Ok(known.filter(|_| matched == Match::Yes))
+    }
+
+    /// Begins a session, unless the password has changed since it was checked: whoever
+    /// changes theirs relies on the old one opening nothing any more.
+    async fn open_session(&self, checked: Credentials) -> Result<Session> {
         let now = self.clock.now();
         let refresh_token = random_token();
         let tx = self.store.begin().await?;
+        let current = tx.user_to_edit(checked.user.id).await?;
+        let same = current.filter(|current| current.password_hash == checked.password_hash);
+        let user = same.ok_or(WRONG_LOGIN)?.user;
         let expires = now.plus(self.refresh_lifetime);
         let hash = token_hash(&refresh_token);
-        tx.insert_token(user.id, random_token(), hash, expires).await?;
+        tx.insert_token(user.id, random_token(), hash, now, expires).await?;
         tx.commit().await?;
-        Ok(self.session(user, refresh_token))
+        Ok(self.session(&user, refresh_token))
     }
 
     fn session(&self, user: &User, refresh_token: String) -> Session {
@@ -160,11 +191,7 @@ impl Learning {
     /// One's own account, private fields included, from the database.
     pub async fn me(&self, principal: Principal) -> Result<User> {
         let user = self.store.user(principal.id).await?;
-        Ok(user.ok_or(Refusal::Unauthenticated("This account no longer exists"))?)
-    }
-
-    pub async fn users(&self, window: Window) -> Result<Vec<User>> {
-        Ok(self.store.users(window).await?)
+        Ok(user.ok_or(GONE)?)
     }
 
     pub async fn edit_user(&self, by: Principal, id: i64, edit: ProfileEdit) -> Result<User> {
@@ -198,25 +225,32 @@ impl Learning {
     /// Changes one's own password and ends every session.
     pub async fn change_password(&self, by: Principal, current: String, new: String) -> Result<()> {
         ProfileEdit::check_new_password(&new)?;
-        let names = [format!("password:{}", by.id)];
-        self.logins
-            .admit(&names, self.clock.now())
-            .map_err(|retry_after| Refusal::TooManyAttempts { retry_after })?;
-        let known = self.store.credentials(by.id).await?;
-        let known = known.ok_or(Refusal::Unauthenticated("This account no longer exists"))?;
-        if self.passwords.verify(current, known.password_hash).await? == Match::No {
-            return Err(Refusal::Forbidden("The current password is wrong").into());
+        let check = async {
+            let known = self.store.credentials(by.id).await?.ok_or(GONE)?;
+            self.matching(Some(known), current).await
+        };
+        let checked = self.counted(&[Name::person(by.id)], check).await?;
+        let checked = checked.ok_or(Refusal::Forbidden("The current password is wrong"))?;
+        let hash = self.passwords.hash(new).await?;
+        let tx = self.store.begin().await?;
+        let current = tx.user_to_edit(by.id).await?.ok_or(GONE)?;
+        if current.password_hash != checked.password_hash {
+            return Err(overtaken());
         }
-        self.logins.forget(&names[0]);
-        self.set_password(by.id, new).await
+        self.replace_password(tx, by.id, hash).await
     }
 
     /// Sets a password without asking for the old one; for operators.
     pub async fn set_password(&self, id: i64, password: String) -> Result<()> {
         ProfileEdit::check_new_password(&password)?;
         let hash = self.passwords.hash(password).await?;
-        let tx = self.store.begin().await?;
-        tx.set_password(id, hash).await?;
+        self.replace_password(self.store.begin().await?, id, hash).await
+    }
+
+    async fn replace_password(&self, tx: Tx, id: i64, hash: String) -> Result<()> {
+        if !tx.set_password(id, hash).await? {
+            return Err(NO_USER.into());
+        }
         tx.revoke_sessions(id, self.clock.now()).await?;
         Ok(tx.commit().await?)
     }
@@ -226,32 +260,27 @@ impl Learning {
         if !self.actor(&tx, by).await?.is_admin() {
             return Err(ADMINS_ONLY.into());
         }
-        let user = self.assign_role(&tx, id, role).await?;
-        let (courses, articles) = tx.rows_naming(id).await?;
-        tx.commit().await?;
-        self.reads.user_changed(id, &courses, &articles).await;
-        Ok(user)
+        self.assign_role(tx, id, role).await
     }
 
     /// Changes a role without asking who does it; for operators.
     pub async fn set_role(&self, id: i64, role: Role) -> Result<User> {
-        let tx = self.store.begin().await?;
-        let user = self.assign_role(&tx, id, role).await?;
-        tx.commit().await?;
-        self.reads.user_changed(id, &[], &[]).await;
-        Ok(user)
+        self.assign_role(self.store.begin().await?, id, role).await
     }
 
-    async fn assign_role(&self, tx: &Tx, id: i64, role: Role) -> Result<User> {
-        let mut user = tx.user(id).await?.ok_or(NO_USER)?;
-        if user.role == Role::Admin && role != Role::Admin && !tx.another_admin_exists(id).await? {
-            return Err(last_admin());
-        }
+    async fn assign_role(&self, tx: Tx, id: i64, role: Role) -> Result<User> {
+        let mut user = match role {
+            Role::Admin => tx.user_to_edit(id).await?.ok_or(NO_USER)?.user,
+            Role::Student | Role::Instructor => unless_last_admin(&tx, id).await?,
+        };
         user.role = role;
         if !tx.save_user(&user).await? {
             return Err(overtaken());
         }
         tx.revoke_sessions(id, self.clock.now()).await?;
+        let (courses, articles) = tx.rows_naming(id).await?;
+        tx.commit().await?;
+        self.reads.user_changed(id, &courses, &articles).await;
         Ok(user)
     }
 
@@ -262,10 +291,7 @@ impl Learning {
         if !self.actor(&tx, by).await?.is_admin() {
             return Err(ADMINS_ONLY.into());
         }
-        let user = tx.user(id).await?.ok_or(NO_USER)?;
-        if user.role == Role::Admin && !tx.another_admin_exists(id).await? {
-            return Err(last_admin());
-        }
+        unless_last_admin(&tx, id).await?;
         let (courses, articles) = tx.rows_naming(id).await?;
         let ended = tx.end_enrollments(id, now).await?;
         tx.revoke_sessions(id, now).await?;
@@ -281,9 +307,11 @@ impl Learning {
         id: i64,
         edit: InstructorEdit,
     ) -> Result<InstructorProfile> {
-        let before = self.store.instructor(id).await?.ok_or(NO_INSTRUCTOR)?;
         let tx = self.store.begin().await?;
         let by = self.actor(&tx, by).await?;
+        // Held until the commit, so that of two edits the second builds on the first.
+        tx.user_to_edit(id).await?.ok_or(NO_INSTRUCTOR)?;
+        let before = tx.instructor(id).await?.ok_or(NO_INSTRUCTOR)?;
         if !by.governs(id) {
             return Err(Refusal::Forbidden("You may only change your own profile").into());
         }
@@ -339,8 +367,15 @@ fn taken_meanwhile() -> Error {
     Refusal::conflict("The user name or the e-mail address is already taken").into()
 }
 
-fn last_admin() -> Error {
-    Refusal::conflict("The last admin cannot be removed").into()
+/// A person who is about to be no admin any more, if they are one. The admins are locked
+/// before the person, who may be one of them: everybody takes the same order.
+async fn unless_last_admin(tx: &Tx, id: i64) -> Result<User> {
+    let admins = tx.admins_to_edit().await?;
+    let user = tx.user_to_edit(id).await?.ok_or(NO_USER)?.user;
+    if user.role == Role::Admin && admins.iter().all(|&admin| admin == id) {
+        return Err(Refusal::conflict("The last admin cannot be removed").into());
+    }
+    Ok(user)
 }
 
 /// 256 random bits as text.
@@ -354,4 +389,104 @@ fn random_token() -> String {
 /// What the database keeps of a refresh token. It is random, so a fast hash is enough.
 fn token_hash(token: &str) -> String {
     URL_SAFE_NO_PAD.encode(Sha256::digest(token.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use tempfile::TempDir;
+
+    use super::super::throttle::Name;
+    use super::{Error, Registration};
+    use crate::app::App;
+    use crate::clock::Clock;
+    use crate::config::{Config, Settings};
+    use crate::model::{Refusal, Role, User};
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+
+    async fn app(folder: &TempDir) -> App {
+        let file = folder.path().join("campus.db");
+        let database_url = Some(format!("sqlite://{}", file.display()));
+        let settings = Settings { database_url, ..Settings::default() };
+        let config = Config::resolve(&settings, &BTreeMap::new()).unwrap();
+        App::build(&config, Clock::System).await.unwrap()
+    }
+
+    fn named(username: &str) -> Registration {
+        Registration {
+            username: username.to_owned(),
+            email: format!("{username}@example.org"),
+            password: "correct horse".to_owned(),
+            full_name: "Nina".to_owned(),
+        }
+    }
+
+    async fn nina(app: &App) -> User {
+        app.learning.register(named("nina"), HERE).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_password_that_changed_since_it_was_checked_opens_no_session() {
+        let folder = TempDir::new().unwrap();
+        let app = app(&folder).await;
+        let nina = nina(&app).await;
+        let checked = app.store().credentials(nina.id).await.unwrap().unwrap();
+        app.learning.set_password(nina.id, "another horse".to_owned()).await.unwrap();
+        let session = app.learning.open_session(checked).await;
+        assert!(matches!(session, Err(Error::Refused(Refusal::Unauthenticated(_)))));
+    }
+
+    #[tokio::test]
+    async fn a_session_begins_with_the_role_of_that_moment() {
+        let folder = TempDir::new().unwrap();
+        let app = app(&folder).await;
+        let nina = nina(&app).await;
+        let checked = app.store().credentials(nina.id).await.unwrap().unwrap();
+        app.learning.set_role(nina.id, Role::Instructor).await.unwrap();
+        let session = app.learning.open_session(checked).await.unwrap();
+        let principal = app.learning.identify(&session.access_token).ok().unwrap();
+        assert_eq!(principal.role, Role::Instructor);
+    }
+
+    #[tokio::test]
+    async fn there_is_no_password_to_set_for_nobody() {
+        let folder = TempDir::new().unwrap();
+        let app = app(&folder).await;
+        let set = app.learning.set_password(999, "correct horse".to_owned()).await;
+        assert!(matches!(set, Err(Error::Refused(Refusal::NotFound(_)))));
+    }
+
+    #[tokio::test]
+    async fn a_check_that_could_not_be_made_is_no_failure() {
+        let folder = TempDir::new().unwrap();
+        let app = app(&folder).await;
+        let names = [Name::account("nina"), Name::address(HERE)];
+        for _ in 0..20 {
+            let checked = app.learning.counted(&names, async { Err(Refusal::Busy.into()) }).await;
+            assert!(matches!(checked, Err(Error::Refused(Refusal::Busy))));
+        }
+        for _ in 0..10 {
+            assert!(app.learning.counted(&names, async { Ok(None) }).await.is_ok());
+        }
+        let refused = app.learning.counted(&names, async { Ok(None) }).await;
+        assert!(matches!(refused, Err(Error::Refused(Refusal::TooManyAttempts { .. }))));
+    }
+
+    #[tokio::test]
+    async fn one_address_cannot_sign_up_without_end() {
+        let folder = TempDir::new().unwrap();
+        let app = app(&folder).await;
+        // Not valid, because hashing takes its time; every try counts.
+        for _ in 0..300 {
+            let refused = app.learning.register(named("?"), HERE).await;
+            assert!(matches!(refused, Err(Error::Refused(Refusal::Invalid(_)))));
+        }
+        let refused = app.learning.register(named("nina"), HERE).await;
+        assert!(matches!(refused, Err(Error::Refused(Refusal::TooManyAttempts { .. }))));
+        assert!(app.learning.register(named("nina"), ELSEWHERE).await.is_ok());
+    }
 }

@@ -1,7 +1,7 @@
 //! Places in courses: taking one, looking at one's own.
 
 use super::courses::{NO_COURSE, visible};
-use super::{Error, Learning, Result};
+use super::{Error, GONE, Learning, Result};
 use crate::model::{
     CourseStatus, EnrollmentDetail, EnrollmentDraft, Fields, Money, Principal, Refusal, Window,
 };
@@ -59,14 +59,16 @@ impl Learning {
         course_id: i64,
     ) -> Result<()> {
         let by = self.actor(tx, by).await?;
+        // Held until the commit: whoever deletes the account waits, and then finds this place.
+        let student = tx.user_to_edit(student_id).await?;
         if by.id == student_id {
+            student.ok_or(GONE)?;
             return Ok(());
         }
         let course = visible(tx, by, tx.course(course_id).await?).await?;
         if !by.governs(course.instructor.id) {
             return Err(Refusal::Forbidden("You may only enroll yourself").into());
         }
-        let student = tx.user(student_id).await?;
         student.ok_or(Refusal::invalid("student_id", "there is no such user"))?;
         Ok(())
     }

@@ -33,8 +33,15 @@ pub struct Learning {
     tokens: TokenKey,
     refresh_lifetime: Duration,
     passwords: Passwords,
+    /// Counts failures.
     logins: Throttle,
+    /// Counts tries to sign up, by address: a school may be behind one.
+    sign_ups: Throttle,
 }
+
+const QUARTER_HOUR: Duration = Duration::from_secs(15 * 60);
+
+const GONE: Refusal = Refusal::Unauthenticated("This account no longer exists");
 
 /// Why a verb did not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +71,8 @@ impl Learning {
             tokens,
             refresh_lifetime,
             passwords: Passwords::new(),
-            logins: Throttle::new(10, Duration::from_secs(15 * 60)),
+            logins: Throttle::new(10, QUARTER_HOUR),
+            sign_ups: Throttle::new(300, QUARTER_HOUR),
         }
     }
 
@@ -72,7 +80,7 @@ impl Learning {
     /// rely on a role that was taken away, nor on an account that is gone.
     async fn actor(&self, tx: &Tx, principal: Principal) -> Result<Principal> {
         let user = tx.user(principal.id).await?;
-        let user = user.ok_or(Refusal::Unauthenticated("This account no longer exists"))?;
+        let user = user.ok_or(GONE)?;
         let role = user.role;
         Ok(Principal { id: user.id, role })
     }

@@ -77,8 +77,8 @@ pub struct User {
     pub version: i64,
 }
 
-/// An account to be created. The password is hashed already.
-#[derive(Debug, Clone)]
+/// An account to be created. The password is hashed already; `Debug` leaves it out.
+#[derive(Clone)]
 pub struct NewUser {
     pub username: String,
     pub email: String,
@@ -87,7 +87,23 @@ pub struct NewUser {
     pub role: Role,
 }
 
+impl fmt::Debug for NewUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewUser")
+            .field("username", &self.username)
+            .field("role", &self.role)
+            .finish_non_exhaustive()
+    }
+}
+
 impl NewUser {
+    /// Whether an account can have this e-mail address, as it is stored.
+    pub fn may_have_email(email: &str) -> bool {
+        let mut fields = Fields::default();
+        check_email(&mut fields, email);
+        fields.finish().is_ok()
+    }
+
     /// Checks what a person typed, before the password is hashed.
     pub fn check(
         username: &str,
@@ -150,8 +166,9 @@ impl ProfileEdit {
             user.username = username;
         }
         if let Some(email) = self.email.required("email", &mut fields) {
+            let email = email.to_lowercase();
             check_email(&mut fields, &email);
-            user.email = Some(email.to_lowercase());
+            user.email = Some(email);
         }
         if let Some(full_name) = self.full_name.required("full_name", &mut fields) {
             fields.text("full_name", &full_name, 1, 200);
@@ -197,5 +214,30 @@ impl InstructorProfile {
             fields.text("expertise", topic, 1, 100);
         }
         fields.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NewUser, Role};
+
+    #[test]
+    fn a_hash_of_a_password_is_not_shown() {
+        let new = NewUser {
+            username: "nina".to_owned(),
+            email: "nina@example.org".to_owned(),
+            full_name: "Nina".to_owned(),
+            password_hash: "$argon2id$secret".to_owned(),
+            role: Role::Student,
+        };
+        let shown = format!("{new:?}");
+        assert!(shown.contains("nina") && !shown.contains("argon2") && !shown.contains("@"));
+    }
+
+    #[test]
+    fn no_account_has_an_address_that_postgresql_could_not_store() {
+        assert!(NewUser::may_have_email("nina@example.org"));
+        assert!(!NewUser::may_have_email("ni\0na@example.org"));
+        assert!(!NewUser::may_have_email(&format!("{}@example.org", "n".repeat(255))));
     }
 }

@@ -42,14 +42,18 @@ fn enrollment(row: enrollments::Model) -> Result<Enrollment> {
     })
 }
 
+async fn has_place<C: ConnectionTrait>(db: &C, student_id: i64, course_id: i64) -> Result<bool> {
+    let live = enrollments::Entity::find()
+        .filter(enrollments::Column::StudentId.eq(student_id))
+        .filter(enrollments::Column::CourseId.eq(course_id))
+        .filter(enrollments::Column::Status.ne(DROPPED));
+    Ok(live.count(db).await? > 0)
+}
+
 impl Store {
-    /// Whether a student has a place: active or completed, not dropped.
+    /// As [`Tx::has_place`], outside a transaction.
     pub async fn is_enrolled(&self, student_id: i64, course_id: i64) -> Result<bool> {
-        let live = enrollments::Entity::find()
-            .filter(enrollments::Column::StudentId.eq(student_id))
-            .filter(enrollments::Column::CourseId.eq(course_id))
-            .filter(enrollments::Column::Status.ne(DROPPED));
-        Ok(live.count(&self.reader).await? > 0)
+        has_place(&self.reader, student_id, course_id).await
     }
 
     pub async fn enrollment(&self, id: i64) -> Result<Option<Enrollment>> {
@@ -157,12 +161,9 @@ impl Tx {
         Ok(taken.rows_affected == 1)
     }
 
+    /// Whether a student has a place: active or completed, not dropped.
     pub async fn has_place(&self, student_id: i64, course_id: i64) -> Result<bool> {
-        let live = enrollments::Entity::find()
-            .filter(enrollments::Column::StudentId.eq(student_id))
-            .filter(enrollments::Column::CourseId.eq(course_id))
-            .filter(enrollments::Column::Status.ne(DROPPED));
-        Ok(live.count(&self.0).await? > 0)
+        has_place(&self.0, student_id, course_id).await
     }
 
     /// Fails with [`Error::is_duplicate`] when the student has a live place already.
@@ -187,26 +188,20 @@ impl Tx {
         enrollment(row.insert(&self.0).await?)
     }
 
-    /// Drops every active place of a person and gives the seats back.
+    /// Drops every active place of a person and gives the seats back: exactly those of the
+    /// rows that this update dropped. The caller holds the person ([`Tx::user_to_edit`]), as
+    /// whoever enrolls them does, so that no place appears after it.
     pub async fn end_enrollments(&self, student_id: i64, now: Timestamp) -> Result<Ended> {
         use enrollments::Column;
-        let active = Column::Status.eq(EnrollmentStatus::Active.as_str());
-        let course_ids: Vec<i64> = enrollments::Entity::find()
-            .select_only()
-            .column(Column::CourseId)
-            .filter(Column::StudentId.eq(student_id))
-            .filter(active.clone())
-            .into_tuple()
-            .all(&self.0)
-            .await?;
-        enrollments::Entity::update_many()
+        let ended = enrollments::Entity::update_many()
             .col_expr(Column::Status, DROPPED.into())
             .col_expr(Column::DroppedAt, Some(now.0).into())
             .col_expr(Column::Version, Column::Version.into_expr().add(1))
             .filter(Column::StudentId.eq(student_id))
-            .filter(active)
-            .exec(&self.0)
+            .filter(Column::Status.eq(EnrollmentStatus::Active.as_str()))
+            .exec_with_returning(&self.0)
             .await?;
+        let course_ids: Vec<i64> = ended.into_iter().map(|row| row.course_id).collect();
         let seats = courses::Column::EnrolledCount.into_expr();
         courses::Entity::update_many()
             .col_expr(courses::Column::EnrolledCount, seats.sub(1))

@@ -1,9 +1,9 @@
 //! Accounts and instructor profiles.
 
-use sea_orm::sea_query::OnConflict;
+use sea_orm::sea_query::{LockType, OnConflict};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, PaginatorTrait,
-    QueryFilter, QueryOrder, QuerySelect, Set,
+    QueryFilter, QueryOrder, QuerySelect, Select, Set,
 };
 
 use super::tables::{articles, courses, instructor_profiles, users};
@@ -33,9 +33,32 @@ fn user(row: users::Model) -> Result<User> {
     })
 }
 
+fn live(id: i64) -> Select<users::Entity> {
+    users::Entity::find_by_id(id).filter(users::Column::DeletedAt.is_null())
+}
+
 async fn find<C: ConnectionTrait>(db: &C, id: i64) -> Result<Option<users::Model>> {
-    let live = users::Entity::find_by_id(id).filter(users::Column::DeletedAt.is_null());
-    Ok(live.one(db).await?)
+    Ok(live(id).one(db).await?)
+}
+
+/// An instructor as the public sees them; people who do not teach are not found.
+async fn instructor<C: ConnectionTrait>(db: &C, id: i64) -> Result<Option<InstructorProfile>> {
+    let Some(row) = find(db, id).await? else {
+        return Ok(None);
+    };
+    let profile = instructor_profiles::Entity::find_by_id(id).one(db).await?;
+    if profile.is_none() && row.role != Role::Instructor.as_str() {
+        return Ok(None);
+    }
+    let expertise = profile.as_ref().map_or("[]", |p| p.expertise.as_str());
+    let expertise = serde_json::from_str(expertise);
+    Ok(Some(InstructorProfile {
+        user_id: id,
+        full_name: row.full_name,
+        expertise: expertise.map_err(|e| Error::corrupt(e.to_string()))?,
+        bio: profile.as_ref().and_then(|p| p.bio.clone()),
+        headline: profile.and_then(|p| p.headline),
+    }))
 }
 
 impl Store {
@@ -72,29 +95,9 @@ impl Store {
         rows.into_iter().map(user).collect()
     }
 
-    /// An instructor as the public sees them; people who do not teach are not found.
+    /// An instructor's profile; people who do not teach are not found.
     pub async fn instructor(&self, id: i64) -> Result<Option<InstructorProfile>> {
-        let Some(row) = find(&self.reader, id).await? else {
-            return Ok(None);
-        };
-        let profile = instructor_profiles::Entity::find_by_id(id).one(&self.reader).await?;
-        if profile.is_none() && row.role != Role::Instructor.as_str() {
-            return Ok(None);
-        }
-        let expertise = profile.as_ref().map_or("[]", |p| p.expertise.as_str());
-        let expertise = serde_json::from_str(expertise);
-        Ok(Some(InstructorProfile {
-            user_id: id,
-            full_name: row.full_name,
-            expertise: expertise.map_err(|e| Error::corrupt(e.to_string()))?,
-            bio: profile.as_ref().and_then(|p| p.bio.clone()),
-            headline: profile.and_then(|p| p.headline),
-        }))
-    }
-
-    /// The courses and articles whose answers show this person's name.
-    pub async fn rows_naming(&self, user_id: i64) -> Result<(Vec<i64>, Vec<i64>)> {
-        rows_naming(&self.reader, user_id).await
+        instructor(&self.reader, id).await
     }
 }
 
@@ -103,28 +106,34 @@ fn credentials(row: users::Model) -> Result<Credentials> {
     Ok(Credentials { user: user(row)?, password_hash })
 }
 
-async fn rows_naming<C: ConnectionTrait>(db: &C, user_id: i64) -> Result<(Vec<i64>, Vec<i64>)> {
-    let courses = courses::Entity::find()
-        .select_only()
-        .column(courses::Column::Id)
-        .filter(courses::Column::InstructorId.eq(user_id))
-        .filter(courses::Column::DeletedAt.is_null())
-        .into_tuple()
-        .all(db)
-        .await?;
-    let articles = articles::Entity::find()
-        .select_only()
-        .column(articles::Column::Id)
-        .filter(articles::Column::AuthorId.eq(user_id))
-        .into_tuple()
-        .all(db)
-        .await?;
-    Ok((courses, articles))
-}
-
 impl Tx {
     pub async fn user(&self, id: i64) -> Result<Option<User>> {
         find(&self.0, id).await?.map(user).transpose()
+    }
+
+    /// A live account and its password hash, held until the transaction ends: whoever
+    /// changes it, its sessions or its places takes turns. A transaction takes this lock
+    /// before any course's. SQLite has one writer and ignores the clause.
+    pub async fn user_to_edit(&self, id: i64) -> Result<Option<Credentials>> {
+        let row = live(id).lock(LockType::NoKeyUpdate).one(&self.0).await?;
+        row.map(credentials).transpose()
+    }
+
+    /// Every admin, held like [`Tx::user_to_edit`] and in one order, so that two
+    /// transactions that each remove an admin cannot miss or block each other.
+    pub async fn admins_to_edit(&self) -> Result<Vec<i64>> {
+        let admins = users::Entity::find()
+            .filter(users::Column::Role.eq(Role::Admin.as_str()))
+            .filter(users::Column::DeletedAt.is_null())
+            .order_by_asc(users::Column::Id)
+            .lock(LockType::NoKeyUpdate)
+            .all(&self.0)
+            .await?;
+        Ok(admins.into_iter().map(|admin| admin.id).collect())
+    }
+
+    pub async fn instructor(&self, id: i64) -> Result<Option<InstructorProfile>> {
+        instructor(&self.0, id).await
     }
 
     pub async fn username_taken(&self, username: &str, but: Option<i64>) -> Result<bool> {
@@ -174,23 +183,17 @@ impl Tx {
         Ok(written.rows_affected == 1)
     }
 
-    pub async fn set_password(&self, id: i64, password_hash: String) -> Result<()> {
+    /// `false` when there is no such live account.
+    pub async fn set_password(&self, id: i64, password_hash: String) -> Result<bool> {
         use users::Column;
-        users::Entity::update_many()
+        let written = users::Entity::update_many()
             .col_expr(Column::PasswordHash, Some(password_hash).into())
             .col_expr(Column::Version, Column::Version.into_expr().add(1))
             .filter(Column::Id.eq(id))
+            .filter(Column::DeletedAt.is_null())
             .exec(&self.0)
             .await?;
-        Ok(())
-    }
-
-    pub async fn another_admin_exists(&self, but: i64) -> Result<bool> {
-        let others = users::Entity::find()
-            .filter(users::Column::Role.eq(Role::Admin.as_str()))
-            .filter(users::Column::DeletedAt.is_null())
-            .filter(users::Column::Id.ne(but));
-        Ok(others.count(&self.0).await? > 0)
+        Ok(written.rows_affected == 1)
     }
 
     /// Blanks everything personal and frees the e-mail; the row stays for what refers to it.
@@ -210,8 +213,24 @@ impl Tx {
         Ok(())
     }
 
+    /// The courses and articles whose answers show this person's name.
     pub async fn rows_naming(&self, user_id: i64) -> Result<(Vec<i64>, Vec<i64>)> {
-        rows_naming(&self.0, user_id).await
+        let courses = courses::Entity::find()
+            .select_only()
+            .column(courses::Column::Id)
+            .filter(courses::Column::InstructorId.eq(user_id))
+            .filter(courses::Column::DeletedAt.is_null())
+            .into_tuple()
+            .all(&self.0)
+            .await?;
+        let articles = articles::Entity::find()
+            .select_only()
+            .column(articles::Column::Id)
+            .filter(articles::Column::AuthorId.eq(user_id))
+            .into_tuple()
+            .all(&self.0)
+            .await?;
+        Ok((courses, articles))
     }
 
     pub async fn save_instructor(&self, profile: &InstructorProfile) -> Result<()> {

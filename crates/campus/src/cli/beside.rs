@@ -1,0 +1,73 @@
+//! What the commands share that write to a database which may have a server.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::reads::Reads;
+use crate::store::lock::{self, Claim, DatabaseLock};
+use crate::store::{self, Location};
+
+/// How long Redis may take to hear of a change.
+const REDIS_PATIENCE: Duration = Duration::from_secs(5);
+
+pub(super) const REDIS_AWAY: &str = "warning: Redis (REDIS_URL) did not answer; what it has \
+cached of the changed rows may be served until its TTL ends";
+
+/// Why a command may not write now.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    #[error(
+        "a server uses the database {database} ({holder}) and would go on serving what it has \
+         cached; stop it first"
+    )]
+    Busy { database: Location, holder: lock::Holder },
+    #[error("the lock file {} cannot be opened", path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// Takes the lock of an SQLite file. PostgreSQL has none: its servers hear through Redis.
+pub(super) fn lock(config: &Config, command: &str) -> Result<Option<DatabaseLock>, LockError> {
+    let database = Location::parse(&config.database_url.0)?;
+    let Some(file) = database.file() else {
+        return Ok(None);
+    };
+    let failed = |source| LockError::File { path: lock::path(file), source };
+    match lock::claim(file).map_err(failed)? {
+        Claim::Granted(mut lock) => {
+            lock.announce(&format!("none ({command} is running)")).map_err(failed)?;
+            Ok(Some(lock))
+        }
+        Claim::HeldBy(holder) => Err(LockError::Busy { database, holder }),
+    }
+}
+
+/// As [`lock`], but a server that shares a Redis with this process hears of the change.
+pub(super) fn lock_unless_shared(
+    config: &Config,
+    command: &str,
+) -> Result<Option<DatabaseLock>, LockError> {
+    match lock(config, command) {
+        Err(LockError::Busy { .. }) if config.redis.is_some() => Ok(None),
+        lock => lock,
+    }
+}
+
+/// Whether a cached answer can still show what was before the change.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum CacheState {
+    Current,
+    /// Redis did not answer.
+    MayBeOld,
+}
+
+/// Waits until Redis has heard of every change: what is queued here dies with this process.
+pub(super) async fn redis_told(reads: &Reads) -> CacheState {
+    match reads.invalidations_told(REDIS_PATIENCE).await {
+        0 => CacheState::Current,
+        _ => CacheState::MayBeOld,
+    }
+}
