@@ -100,21 +100,31 @@ impl FromRequestParts<Arc<App>> for ClientAddress {
 }
 
 /// Walks `X-Forwarded-For` from the right: the first address that is no trusted
-/// proxy is the client's; what stands left of it is only the client's word.
+/// proxy is the client's; what stands left of it is only the client's word. So is
+/// what stands left of something that is no address.
 fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
-    if !is_trusted(peer) {
-        return peer;
+    // A listener on [::] sees IPv4 peers as ::ffff:1.2.3.4.
+    let mut nearest = peer.to_canonical();
+    let forwarded = headers.get_all("x-forwarded-for").iter();
+    let hops: Vec<&str> =
+        forwarded.flat_map(|value| value.to_str().unwrap_or("").split(',')).collect();
+    for hop in hops.into_iter().rev() {
+        let (true, Some(address)) = (is_trusted(nearest), address(hop)) else {
+            break;
+        };
+        nearest = address;
     }
-    let forwarded = headers.get_all("x-forwarded-for");
-    let hops: Vec<IpAddr> = forwarded
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|hop| hop.trim().parse().ok())
-        .collect();
-    let outside = hops.iter().rev().find(|hop| !is_trusted(**hop));
-    outside.or(hops.first()).copied().unwrap_or(peer)
+    nearest
+}
+
+/// Reads a hop: an address, with a port behind some proxies.
+fn address(hop: &str) -> Option<IpAddr> {
+    let hop = hop.trim();
+    let bare = hop.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(hop);
+    let with_port = || hop.parse().map(|hop: SocketAddr| hop.ip());
+    let address: IpAddr = bare.parse().or_else(|_| with_port()).ok()?;
+    Some(address.to_canonical())
 }
 
 #[cfg(test)]
@@ -124,14 +134,37 @@ mod tests {
     use super::client;
     use crate::config::Network;
 
+    /// The client behind the proxies of 10.0.0.0/8 and fd00::/8.
+    fn client_of(peer: &str, forwarded: &[&'static str]) -> String {
+        let mut headers = HeaderMap::new();
+        for value in forwarded {
+            headers.append("x-forwarded-for", HeaderValue::from_static(value));
+        }
+        let trusted = ["10.0.0.0/8", "fd00::/8"].map(|net| Network::parse(net).unwrap());
+        client(peer.parse().unwrap(), &headers, &trusted).to_string()
+    }
+
     #[test]
     fn only_a_trusted_proxy_is_believed_about_the_client() {
-        let mut headers = HeaderMap::new();
-        headers.insert("x-forwarded-for", HeaderValue::from_static("6.6.6.6, 1.2.3.4, 10.0.0.2"));
-        let trusted = [Network::parse("10.0.0.0/8").unwrap()];
-        let proxy = "10.0.0.1".parse().unwrap();
-        let stranger = "9.9.9.9".parse().unwrap();
-        assert_eq!(client(proxy, &headers, &trusted).to_string(), "1.2.3.4");
-        assert_eq!(client(stranger, &headers, &trusted), stranger);
+        let forwarded = ["6.6.6.6, 1.2.3.4, 10.0.0.2"];
+        assert_eq!(client_of("10.0.0.1", &forwarded), "1.2.3.4");
+        assert_eq!(client_of("9.9.9.9", &forwarded), "9.9.9.9");
+        assert_eq!(client_of("10.0.0.1", &["6.6.6.6", "1.2.3.4, 10.0.0.2"]), "1.2.3.4");
+        assert_eq!(client_of("10.0.0.1", &[]), "10.0.0.1");
+    }
+
+    #[test]
+    fn what_stands_left_of_no_address_is_not_believed() {
+        assert_eq!(client_of("10.0.0.1", &["6.6.6.6, unknown, 10.0.0.2"]), "10.0.0.2");
+        assert_eq!(client_of("10.0.0.1", &["6.6.6.6, unknown"]), "10.0.0.1");
+    }
+
+    #[test]
+    fn an_address_is_the_same_with_a_port_in_brackets_or_mapped_to_ipv6() {
+        assert_eq!(client_of("::ffff:10.0.0.1", &["1.2.3.4"]), "1.2.3.4");
+        assert_eq!(client_of("::ffff:9.9.9.9", &["1.2.3.4"]), "9.9.9.9");
+        assert_eq!(client_of("10.0.0.1", &["1.2.3.4:5678, ::ffff:10.0.0.2"]), "1.2.3.4");
+        assert_eq!(client_of("fd00::1", &["[2001:db8::7]:443"]), "2001:db8::7");
+        assert_eq!(client_of("fd00::1", &["[2001:db8::7]"]), "2001:db8::7");
     }
 }
