@@ -29,7 +29,8 @@ pub enum LockError {
     Store(#[from] store::Error),
 }
 
-/// Takes the lock of an SQLite file. PostgreSQL has none: its servers hear through Redis.
+/// Takes the lock of an SQLite file: a running server would not hear of the change.
+/// PostgreSQL has no such lock, and its servers' L1 may lag.
 pub(super) fn lock(config: &Config, command: &str) -> Result<Option<DatabaseLock>, LockError> {
     let database = Location::parse(&config.database_url.0)?;
     let Some(file) = database.file() else {
@@ -42,17 +43,6 @@ pub(super) fn lock(config: &Config, command: &str) -> Result<Option<DatabaseLock
             Ok(Some(lock))
         }
         Claim::HeldBy(holder) => Err(LockError::Busy { database, holder }),
-    }
-}
-
-/// As [`lock`], but a server that shares a Redis with this process hears of the change.
-pub(super) fn lock_unless_shared(
-    config: &Config,
-    command: &str,
-) -> Result<Option<DatabaseLock>, LockError> {
-    match lock(config, command) {
-        Err(LockError::Busy { .. }) if config.redis.is_some() => Ok(None),
-        lock => lock,
     }
 }
 

@@ -46,12 +46,10 @@ pub(super) async fn run(
     clock: Clock,
     out: &mut Output,
 ) -> Result<(), Failure> {
-    // A running server that does not hear of it would go on showing the account as it was.
+    // A running server would go on showing the account as it was. Passwords it never shows.
     let _lock = match args.what {
-        What::List { .. } => None,
-        What::Add { .. } | What::Passwd { .. } | What::Role { .. } => {
-            beside::lock_unless_shared(config, "campus user")?
-        }
+        What::Add { .. } | What::Role { .. } => beside::lock(config, "campus user")?,
+        What::Passwd { .. } | What::List { .. } => None,
     };
     let app = App::build(config, clock).await?;
     match &args.what {
