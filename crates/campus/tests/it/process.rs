@@ -7,8 +7,10 @@ use std::process::Output;
 
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
-use crate::support::{Redis, Server, free_port, run};
+use crate::support::{Redis, Server, free_port, run, until, until_some};
 
 const NO_DEMO: (&str, &str) = ("CAMPUS_SEED", "none");
 
@@ -50,7 +52,7 @@ async fn the_first_start_serves_the_demo_and_shows_a_password_that_works_and_the
     assert_eq!(first.api.get("/courses/?limit=5").await.cache(), "HIT");
     let api = first.api.clone();
     // The greeting is complete before the first answer, but its reader may still be behind.
-    let printed = crate::support::until_some("the password is shown", || password(&first)).await;
+    let printed = until_some("the password is shown", || password(&first)).await;
     let login = json!({"email": "admin@campus.local", "password": printed});
     let session = api.post("/auth/login").json(login).await.expect(200).json();
     let token = session["access_token"].as_str().expect("a token");
@@ -288,4 +290,32 @@ fn a_command_that_does_not_exist_is_refused_with_the_usage() {
     let output = run(folder().path(), &[], &["server"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(err(&output).contains("serve"), "{}", err(&output));
+}
+
+#[tokio::test]
+async fn a_write_that_was_under_way_is_finished_before_the_end() {
+    let folder = folder();
+    let server = Server::start(folder.path(), &[NO_DEMO]).await;
+    let body = json!({"username": "nina", "email": "nina@example.org",
+        "password": "correct horse battery", "full_name": "Nina"})
+    .to_string();
+    let mut client = TcpStream::connect(&server.address).await.expect("a connection");
+    let head = format!(
+        "POST /auth/register HTTP/1.1\r\nHost: campus\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+        body.len()
+    );
+    client.write_all(head.as_bytes()).await.expect("the server reads");
+    // It asks for the body once the request is in its handler.
+    let mut heard = [0; 12];
+    client.read_exact(&mut heard).await.expect("the server answers");
+    assert_eq!(&heard, b"HTTP/1.1 100");
+    server.terminate();
+    until("it is stopping", async || server.complaints().contains("stopping")).await;
+    client.write_all(body.as_bytes()).await.expect("the server still reads");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.expect("the server answers");
+    assert!(answer.contains("HTTP/1.1 201 Created"), "{answer}");
+    let ended = server.ended();
+    assert_eq!(ended.status.code(), Some(0), "{}", err(&ended));
 }

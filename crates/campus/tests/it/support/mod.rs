@@ -6,13 +6,11 @@ mod process;
 mod redis;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::future::pending;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::ServiceExt;
-use axum::extract::Request;
 use campus::app::App;
 use campus::clock::Clock;
 use campus::config::{Config, Settings};
@@ -100,10 +98,8 @@ impl TestApp {
         let app = Arc::new(app);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket");
-        let service = http::service(Arc::clone(&app));
-        let service =
-            ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(service);
-        tokio::spawn(async move { axum::serve(listener, service).await });
+        let served = http::serve(listener, http::service(Arc::clone(&app)), pending());
+        tokio::spawn(served);
         let tokens = TokenKey::new(SECRET.as_bytes(), Duration::from_secs(900));
         Self { app, clock, folder, api: Api::new(format!("http://{address}")), tokens }
     }

@@ -54,10 +54,23 @@ impl Server {
         self.running.out.so_far()
     }
 
+    /// What it has written to standard error so far.
+    pub(crate) fn complaints(&self) -> String {
+        self.running.err.so_far()
+    }
+
     /// Ends it with SIGTERM; what it printed and how it ended.
-    pub(crate) fn stop(mut self) -> Output {
+    pub(crate) fn stop(self) -> Output {
+        self.terminate();
+        self.ended()
+    }
+
+    pub(crate) fn terminate(&self) {
         let pid = Pid::from_child(&self.running.child);
         kill_process(pid, Signal::TERM).expect("the server is there");
+    }
+
+    pub(crate) fn ended(mut self) -> Output {
         self.running.wait()
     }
 }
