@@ -29,7 +29,6 @@ pub struct Config {
     pub seed: Seed,
     pub log_format: LogFormat,
     pub log_filter: String,
-    pub cors_origins: Vec<String>,
     pub trusted_proxies: Vec<Network>,
     /// Things to tell the operator once the log is there.
     pub warnings: Vec<String>,
@@ -50,8 +49,6 @@ pub struct RedisConfig {
     pub url: String,
     pub prefix: String,
     pub op_timeout: Duration,
-    pub connect_timeout: Duration,
-    pub max_connections: u64,
 }
 
 impl RedisConfig {

@@ -37,6 +37,9 @@ const WITHOUT_EFFECT_YET: &[(&str, Field)] = &[
     ("REDIS_MAX_CONNECTIONS", |s| &s.redis_max_connections),
     ("REDIS_SOCKET_CONNECT_TIMEOUT", |s| &s.redis_socket_connect_timeout),
     ("CORS_ORIGINS", |s| &s.cors_origins),
+    ("MONGODB_URL", |s| &s.mongodb_url),
+    ("MONGO_URI", |s| &s.mongo_uri),
+    ("MONGODB_DB_NAME", |s| &s.mongodb_db_name),
 ];
 
 impl Config {
@@ -96,12 +99,8 @@ impl Check<'_> {
     fn config(&mut self) -> Config {
         let present = self.vars.keys().map(String::as_str);
         names::check_unknown(present, &mut self.problems, &mut self.warnings);
-        for (name, field) in WITHOUT_EFFECT_YET {
-            if set(field(self.settings)).is_some() {
-                self.warnings.push(format!("{name} has no effect yet"));
-            }
-        }
         self.content_store();
+        self.without_effect_yet();
         let s = self.settings;
         let addr = self.addr();
         let database_url = self.database_url();
@@ -122,11 +121,25 @@ impl Check<'_> {
                 &[("pretty", LogFormat::Pretty), ("json", LogFormat::Json)],
             ),
             log_filter: set(&s.log_filter).unwrap_or("info").to_owned(),
-            cors_origins: list(&s.cors_origins).map(str::to_owned).collect(),
             trusted_proxies: self.networks(),
             warnings: Vec::new(),
         };
+        self.warn_of_nodes_that_cannot_hear(&config);
         Config { warnings: std::mem::take(&mut self.warnings), ..config }
+    }
+
+    /// Several servers on one PostgreSQL tell each other of their writes through Redis.
+    fn warn_of_nodes_that_cannot_hear(&mut self, config: &Config) {
+        let cache = &config.cache;
+        let keeps = cache.enabled == Toggle::On && cache.l1 == Toggle::On;
+        if keeps && config.redis.is_none() && config.database_url.0.starts_with("postgres") {
+            self.warnings.push(
+                "PostgreSQL without REDIS_URL: run one server only, or set \
+                 CACHE_L1_ENABLED=false; another one would not hear of writes and would serve \
+                 what it has cached until its TTL (CACHE_L1_MAX_TTL bounds that)"
+                    .to_owned(),
+            );
+        }
     }
 
     fn addr(&mut self) -> SocketAddr {
@@ -139,6 +152,37 @@ impl Check<'_> {
                 .push(format!("CAMPUS_ADDR: '{text}' is not an address such as {default}"));
             default
         })
+    }
+
+    /// Their values are checked all the same: a mistake must not wait for the day it counts.
+    fn without_effect_yet(&mut self) {
+        let s = self.settings;
+        for (name, field) in WITHOUT_EFFECT_YET {
+            if set(field(s)).is_some() {
+                self.warnings.push(format!("{name} has no effect yet"));
+            }
+        }
+        self.toggle("CACHE_STRICT_WRITES", &s.cache_strict_writes);
+        self.toggle("REDIS_RETRY_ON_TIMEOUT", &s.redis_retry_on_timeout);
+        for (name, value, range) in [
+            ("CACHE_COMPRESS_ABOVE_KB", &s.cache_compress_above_kb, 0..=524_288),
+            ("CACHE_DEGRADED_L1_TTL", &s.cache_degraded_l1_ttl, 0..=86_400),
+            ("WARM_INTERVAL_SECS", &s.warm_interval_secs, 0..=86_400),
+            ("WARM_TOP", &s.warm_top, 0..=1000),
+            ("WARM_PAGE_SIZE", &s.warm_page_size, 1..=100),
+            ("REDIS_MAX_CONNECTIONS", &s.redis_max_connections, 1..=1000),
+            ("REDIS_SOCKET_CONNECT_TIMEOUT", &s.redis_socket_connect_timeout, 1..=60),
+        ] {
+            self.number(name, value, *range.start(), range);
+        }
+        if let Some(text) = set(&s.metrics_addr).filter(|t| t.parse::<SocketAddr>().is_err()) {
+            let problem = "is not an address such as 127.0.0.1:9100";
+            self.problems.push(format!("METRICS_ADDR: '{text}' {problem}"));
+        }
+        for origin in list(&s.cors_origins).filter(|origin| !is_origin(origin)) {
+            let problem = "is not an origin such as https://example.org";
+            self.problems.push(format!("CORS_ORIGINS: '{origin}' {problem}"));
+        }
     }
 
     fn content_store(&mut self) {
@@ -170,8 +214,12 @@ impl Check<'_> {
             |password| format!("{}:{password}", percent_encoded(user)),
         );
         let host = set(&s.postgres_host).unwrap_or("localhost");
-        let port = set(&s.postgres_port).unwrap_or("5432");
-        let name = set(&s.postgres_db).unwrap_or(user);
+        if !is_host(host) {
+            let problem = "is not a host name or an address";
+            self.problems.push(format!("POSTGRES_HOST: '{host}' {problem}"));
+        }
+        let port = self.number("POSTGRES_PORT", &s.postgres_port, 5432, 1..=65_535);
+        let name = percent_encoded(set(&s.postgres_db).unwrap_or(user));
         format!("postgres://{login}@{host}:{port}/{name}")
     }
 
@@ -179,9 +227,6 @@ impl Check<'_> {
         let s = self.settings;
         // Checked without Redis too: a bad value must not wait for the day it is turned on.
         let op_timeout = self.redis_op_timeout();
-        let (connect, most) = (&s.redis_socket_connect_timeout, &s.redis_max_connections);
-        let connect = self.number("REDIS_SOCKET_CONNECT_TIMEOUT", connect, 2, 1..=60);
-        let max_connections = self.number("REDIS_MAX_CONNECTIONS", most, 10, 1..=1000);
         let url = set(&s.redis_url)?;
         if !url.starts_with("redis://") && !url.starts_with("rediss://") {
             self.problems.push("REDIS_URL must start with redis:// or rediss://".to_owned());
@@ -190,8 +235,6 @@ impl Check<'_> {
             url: with_password(url, set(&s.redis_password)),
             prefix: set(&s.redis_key_prefix).unwrap_or("skillup:").to_owned(),
             op_timeout,
-            connect_timeout: Duration::from_secs(connect),
-            max_connections,
         })
     }
 
@@ -356,6 +399,26 @@ fn list(value: &Option<String>) -> impl Iterator<Item = &str> {
     items.map(str::trim).filter(|item| !item.is_empty())
 }
 
+/// `https://example.org` or `http://localhost:3000`: no path, no name, nothing quoted.
+fn is_origin(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|rest| match rest.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => is_host(host) && port.parse::<u16>().is_ok(),
+        _ => is_host(rest),
+    })
+}
+
+/// A name, an IPv4 address, or an IPv6 address in brackets.
+fn is_host(text: &str) -> bool {
+    match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+            !text.is_empty() && text.bytes().all(allowed)
+        }
+    }
+}
+
 /// A password in the URL wins over the separate one.
 fn with_password(url: &str, password: Option<&str>) -> String {
     let Some((password, (scheme, rest))) = password.zip(url.split_once("://")) else {
@@ -384,7 +447,7 @@ fn percent_encoded(text: &str) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{Config, Settings, with_password};
+    use super::{Config, Settings, is_origin, with_password};
 
     fn problems(settings: &Settings) -> String {
         Config::resolve(settings, &BTreeMap::new())
@@ -409,6 +472,66 @@ mod tests {
         for name in ["CACHE_MAX_MEMORY_MB", "JWT_SECRET", "LOG_FORMAT"] {
             assert!(problems.contains(name), "{name} in {problems}");
         }
+    }
+
+    #[test]
+    fn values_without_effect_yet_are_checked_too() {
+        let bad = || Some("banana".to_owned());
+        let settings = Settings {
+            cache_strict_writes: bad(),
+            metrics_addr: bad(),
+            redis_retry_on_timeout: bad(),
+            cors_origins: Some("https://example.org, banana, http://a.b/path".to_owned()),
+            warm_top: bad(),
+            ..Settings::default()
+        };
+        let problems = problems(&settings);
+        for name in ["CACHE_STRICT_WRITES", "METRICS_ADDR", "REDIS_RETRY_ON_TIMEOUT", "WARM_TOP"] {
+            assert!(problems.contains(name), "{name} in {problems}");
+        }
+        assert_eq!(problems.matches("CORS_ORIGINS").count(), 2, "{problems}");
+    }
+
+    #[test]
+    fn origins_are_told_from_addresses_with_more_in_them() {
+        for good in ["https://example.org", "http://localhost:3000", "http://[::1]:80"] {
+            assert!(is_origin(good), "{good}");
+        }
+        for bad in ["example.org", "https://", "https://a/b", "https://a:b", "https://u@a", "*"] {
+            assert!(!is_origin(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_parts_of_a_postgresql_url_cannot_change_what_it_means() {
+        let secret = "0123456789abcdef0123456789abcdef";
+        let settings = |host: &str, port: &str| Settings {
+            jwt_secret: Some(secret.to_owned()),
+            postgres_user: Some("app".to_owned()),
+            postgres_db: Some("a/b?c".to_owned()),
+            postgres_host: Some(host.to_owned()),
+            postgres_port: Some(port.to_owned()),
+            ..Settings::default()
+        };
+        let config = Config::resolve(&settings("db", "5433"), &BTreeMap::new()).unwrap();
+        assert_eq!(config.database_url.0, "postgres://app@db:5433/a%2Fb%3Fc");
+        assert!(problems(&settings("db@evil", "5433")).contains("POSTGRES_HOST"));
+        assert!(problems(&settings("db", "port")).contains("POSTGRES_PORT"));
+    }
+
+    #[test]
+    fn postgresql_with_l1_and_without_redis_is_warned_about() {
+        let settings = |redis: &str| Settings {
+            jwt_secret: Some("0123456789abcdef0123456789abcdef".to_owned()),
+            database_url: Some("postgres://localhost/campus".to_owned()),
+            redis_url: Some(redis.to_owned()),
+            ..Settings::default()
+        };
+        let warnings = |redis: &str| {
+            Config::resolve(&settings(redis), &BTreeMap::new()).unwrap().warnings.join("\n")
+        };
+        assert!(warnings("").contains("without REDIS_URL"));
+        assert_eq!(warnings("redis://localhost"), "");
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub struct Settings {
     /// Addresses or networks whose X-Forwarded-For is believed, comma separated
     #[arg(long, global = true, env = "TRUSTED_PROXIES", hide_short_help = true)]
     pub trusted_proxies: Option<String>,
-    /// Origins that may call the API from a browser, comma separated [default: none]
+    /// Origins that may call the API from a browser, comma separated (no effect yet) [default: none]
     #[arg(long, global = true, env = "CORS_ORIGINS", hide_short_help = true)]
     pub cors_origins: Option<String>,
     /// redis://.. or rediss://..; empty: in-process cache only
@@ -45,10 +45,10 @@ pub struct Settings {
     /// The same in seconds; REDIS_OP_TIMEOUT_MS wins
     #[arg(long, global = true, env = "REDIS_SOCKET_TIMEOUT", hide_short_help = true)]
     pub redis_socket_timeout: Option<String>,
-    /// Seconds to connect in [default: 2]
+    /// Seconds to connect in (no effect yet) [default: 2]
     #[arg(long, global = true, env = "REDIS_SOCKET_CONNECT_TIMEOUT", hide_short_help = true)]
     pub redis_socket_connect_timeout: Option<String>,
-    /// Upper bound for connections to Redis [default: 10]
+    /// Upper bound for connections to Redis (no effect yet) [default: 10]
     #[arg(long, global = true, env = "REDIS_MAX_CONNECTIONS", hide_short_help = true)]
     pub redis_max_connections: Option<String>,
     /// Accepted; invalidations are always retried
@@ -72,7 +72,7 @@ pub struct Settings {
     /// Larger entries are not cached, in KB [default: 1024]
     #[arg(long, global = true, env = "CACHE_MAX_ENTRY_KB", hide_short_help = true)]
     pub cache_max_entry_kb: Option<String>,
-    /// Larger entries are compressed in Redis, in KB [default: 8]
+    /// Larger entries are compressed in Redis, in KB (no effect yet) [default: 8]
     #[arg(long, global = true, env = "CACHE_COMPRESS_ABOVE_KB", hide_short_help = true)]
     pub cache_compress_above_kb: Option<String>,
     /// Seconds, for namespaces without a TTL of their own
@@ -81,13 +81,13 @@ pub struct Settings {
     /// Seconds, for the namespace articles
     #[arg(long, global = true, env = "CACHE_TTL_ARTICLES_DETAIL", hide_short_help = true)]
     pub cache_ttl_articles_detail: Option<String>,
-    /// Whether a write waits until every node has heard of it [default: off]
+    /// Whether a write waits until every node has heard of it (no effect yet) [default: off]
     #[arg(long, global = true, env = "CACHE_STRICT_WRITES", hide_short_help = true)]
     pub cache_strict_writes: Option<String>,
     /// Upper bound for the life of an L1 entry, in seconds
     #[arg(long, global = true, env = "CACHE_L1_MAX_TTL", hide_short_help = true)]
     pub cache_l1_max_ttl: Option<String>,
-    /// Seconds that L1 may answer while Redis is away [default: 0]
+    /// Seconds that L1 may answer while Redis is away (no effect yet) [default: 0]
     #[arg(long, global = true, env = "CACHE_DEGRADED_L1_TTL", hide_short_help = true)]
     pub cache_degraded_l1_ttl: Option<String>,
     /// At least 32 bytes; generated beside an SQLite file when absent
@@ -117,28 +117,28 @@ pub struct Settings {
     /// Where course content lives: sql [default: sql]
     #[arg(long, global = true, env = "CONTENT_STORE", hide_short_help = true)]
     pub content_store: Option<String>,
-    /// For CONTENT_STORE=mongo
+    /// For CONTENT_STORE=mongo (no effect yet)
     #[arg(long, global = true, env = "MONGODB_URL", hide_short_help = true)]
     pub mongodb_url: Option<String>,
-    /// The same; MONGODB_URL wins
+    /// The same; MONGODB_URL wins (no effect yet)
     #[arg(long, global = true, env = "MONGO_URI", hide_short_help = true)]
     pub mongo_uri: Option<String>,
-    /// For CONTENT_STORE=mongo
+    /// For CONTENT_STORE=mongo (no effect yet)
     #[arg(long, global = true, env = "MONGODB_DB_NAME", hide_short_help = true)]
     pub mongodb_db_name: Option<String>,
-    /// Seconds between warmings of the cache [default: 600]
+    /// Seconds between warmings of the cache (no effect yet) [default: 600]
     #[arg(long, global = true, env = "WARM_INTERVAL_SECS", hide_short_help = true)]
     pub warm_interval_secs: Option<String>,
-    /// How many of the most popular courses are warmed [default: 10]
+    /// How many of the most popular courses are warmed (no effect yet) [default: 10]
     #[arg(long, global = true, env = "WARM_TOP", hide_short_help = true)]
     pub warm_top: Option<String>,
-    /// The page size of warmed lists [default: 12]
+    /// The page size of warmed lists (no effect yet) [default: 12]
     #[arg(long, global = true, env = "WARM_PAGE_SIZE", hide_short_help = true)]
     pub warm_page_size: Option<String>,
-    /// Where metrics are served
+    /// Where metrics are served (no effect yet)
     #[arg(long, global = true, env = "METRICS_ADDR", hide_short_help = true)]
     pub metrics_addr: Option<String>,
-    /// The token that /metrics asks for on the main address
+    /// The token that /metrics asks for on the main address (no effect yet)
     #[arg(long, global = true, env = "METRICS_TOKEN", hide_short_help = true)]
     pub metrics_token: Option<String>,
 }
