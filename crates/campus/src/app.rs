@@ -55,6 +55,8 @@ pub enum BuildError {
     #[error(transparent)]
     Store(#[from] store::Error),
     #[error("REDIS_URL: {0}")]
+    Redis(#[source] larder::ConfigError),
+    #[error("the cache cannot be set up: {0}")]
     Cache(#[from] larder::ConfigError),
     #[error("cannot keep the generated JWT secret in {path} (or set JWT_SECRET)")]
     Secret { path: String, source: io::Error },
@@ -131,6 +133,9 @@ impl App {
         Health {
             database: match database {
                 Ok(Ok(())) => State::Up,
+                // A file does not go away by itself: its readers are busy, which is no
+                // reason to take this server out of service or to start it anew.
+                Err(_) if self.store.file().is_some() => State::Up,
                 Ok(Err(_)) | Err(_) => State::Down,
             },
             redis: match redis {
@@ -143,13 +148,13 @@ impl App {
     }
 }
 
-fn build_cache(config: &Config) -> Result<Cache, larder::ConfigError> {
+fn build_cache(config: &Config) -> Result<Cache, BuildError> {
     let cache = &config.cache;
     let mut builder =
         Cache::builder().l1_bytes(cache.l1_bytes).max_entry_bytes(cache.max_entry_bytes);
     if let Some(redis) = &config.redis {
-        builder =
-            builder.redis(&redis.url)?.prefix(redis.prefix.as_str()).op_timeout(redis.op_timeout);
+        builder = builder.redis(&redis.url).map_err(BuildError::Redis)?;
+        builder = builder.prefix(redis.prefix.as_str()).op_timeout(redis.op_timeout);
     }
     if cache.l1 == Toggle::Off {
         builder = builder.without_l1();
@@ -163,7 +168,7 @@ fn build_cache(config: &Config) -> Result<Cache, larder::ConfigError> {
     for (namespace, change) in overrides(cache) {
         builder = builder.policy_override(namespace, change);
     }
-    builder.build()
+    Ok(builder.build()?)
 }
 
 /// The lifetimes that the operator has set, by namespace.
@@ -222,4 +227,28 @@ fn keep_secret(path: &Path, secret: &str) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)?.write_all(secret.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::build_cache;
+    use crate::config::{Config, Settings};
+
+    fn refused(settings: &Settings) -> String {
+        let config = Config::resolve(settings, &BTreeMap::new()).unwrap();
+        build_cache(&config).err().unwrap().to_string()
+    }
+
+    #[test]
+    fn only_a_bad_url_is_blamed_on_redis_url() {
+        let redis_url = Some("redis://localhost:port".to_owned());
+        let error = refused(&Settings { redis_url, ..Settings::default() });
+        assert!(error.starts_with("REDIS_URL: "), "{error}");
+        let redis_key_prefix = Some("a b".to_owned());
+        let redis_url = Some("redis://localhost".to_owned());
+        let error = refused(&Settings { redis_key_prefix, redis_url, ..Settings::default() });
+        assert!(!error.contains("REDIS_URL"), "{error}");
+    }
 }
