@@ -144,7 +144,6 @@ impl From<&model::Lesson> for Lesson {
 /// How full a course is.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Seats {
-    pub course_id: i64,
     pub enrolled: i64,
     /// `null`: no limit.
     pub max_students: Option<i64>,

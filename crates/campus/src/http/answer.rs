@@ -99,6 +99,15 @@ fn insert_tag(headers: &mut HeaderMap, tag: &Bytes) {
     }
 }
 
+/// For a 404: where it is known from, but no times, by which a hidden thing could be told
+/// from one that does not exist.
+pub(super) fn absence_headers(headers: &mut HeaderMap, origin: Origin) {
+    origin_headers(headers, origin);
+    if headers.remove(header::AGE).is_some() {
+        headers.insert(CACHE_STATUS, HeaderValue::from_static("campus; hit"));
+    }
+}
+
 fn origin_headers(headers: &mut HeaderMap, origin: Origin) {
     let (x_cache, status) = match origin {
         Origin::Loaded => ("MISS", HeaderValue::from_static("campus; fwd=miss; stored")),

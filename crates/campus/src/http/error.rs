@@ -8,9 +8,10 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::answer::absence_headers;
 use crate::learning;
 use crate::model::{FieldError, Refusal};
-use crate::reads;
+use crate::reads::{self, Origin};
 
 /// An error answer: RFC 9457, with `detail` as the field every client reads.
 #[derive(Debug, Clone)]
@@ -19,6 +20,8 @@ pub(super) struct Problem {
     detail: String,
     errors: Vec<FieldError>,
     retry_after: Option<u64>,
+    /// How it is known that there is nothing.
+    origin: Option<Origin>,
     /// For the log.
     cause: Option<Cause>,
 }
@@ -59,7 +62,14 @@ pub(super) struct FieldProblem {
 
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), errors: Vec::new(), retry_after: None, cause: None }
+        Self {
+            status,
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after: None,
+            origin: None,
+            cause: None,
+        }
     }
 
     pub(super) fn unprocessable(field: impl Into<String>, message: impl Into<String>) -> Self {
@@ -123,6 +133,9 @@ impl From<learning::Error> for Problem {
     fn from(error: learning::Error) -> Self {
         match error {
             learning::Error::Refused(refusal) => refusal.into(),
+            learning::Error::Absent(refusal, origin) => {
+                Self { origin: Some(origin), ..refusal.into() }
+            }
             learning::Error::Read(error) => error.into(),
             learning::Error::Store(error) => Self::failed(error.is_unavailable(), &error),
         }
@@ -160,6 +173,9 @@ impl IntoResponse for Problem {
         }
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(origin) = self.origin {
+            absence_headers(headers, origin);
         }
         if let Some(cause) = self.cause {
             response.extensions_mut().insert(cause);

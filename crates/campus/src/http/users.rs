@@ -11,12 +11,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::answer::{Audience, Rendered, personal};
-use super::auth::{SignedIn, Viewer, unauthorized};
+use super::auth::{SignedIn, Viewer};
 use super::error::{Problem, ReadProblems, WriteProblems};
 use super::extract::{AUTH_LIMIT, Conditions, Json, Path};
 use crate::app::App;
 use crate::learning::accounts::InstructorEdit;
-use crate::model::{Patch, ProfileEdit, Refusal, Role};
+use crate::model::{Patch, ProfileEdit, Role};
 use crate::wire;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
@@ -37,14 +37,8 @@ async fn get_user(
     conditions: Conditions,
     Path(id): Path<i64>,
 ) -> Result<Response, Problem> {
-    let read = app.reads.profile(viewer.via(&conditions), id).await?;
-    let profile = match (&read.value, viewer.0) {
-        (Some(profile), _) if profile.role == Role::Instructor => profile,
-        // Whether an id is taken is not for strangers to find out.
-        (_, None) => return Err(unauthorized("Sign in first")),
-        (Some(profile), Some(_)) => profile,
-        (None, Some(_)) => return Err(Refusal::NotFound("User not found").into()),
-    };
+    let read = app.learning.profile(viewer.0, viewer.via(&conditions), id).await?;
+    let profile = &read.value;
     let rendered = Rendered {
         body: &profile.body,
         version: Some(profile.version),
@@ -160,10 +154,9 @@ async fn get_instructor(
     conditions: Conditions,
     Path(id): Path<i64>,
 ) -> Result<Response, Problem> {
-    let read = app.reads.instructor(viewer.via(&conditions), id).await?;
-    let profile = read.value.ok_or(Refusal::NotFound("Instructor not found"))?;
+    let read = app.learning.instructor(viewer.via(&conditions), id).await?;
     let rendered = Rendered {
-        body: &profile.body,
+        body: &read.value.body,
         version: None,
         origin: read.origin,
         audience: Audience::Everyone,

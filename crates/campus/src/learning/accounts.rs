@@ -41,8 +41,8 @@ pub struct InstructorEdit {
 
 const WRONG_LOGIN: Refusal = Refusal::Unauthenticated("Wrong e-mail or password");
 const BAD_REFRESH: Refusal = Refusal::Unauthenticated("The refresh token is not valid");
-const NO_USER: Refusal = Refusal::NotFound("User not found");
-const NO_INSTRUCTOR: Refusal = Refusal::NotFound("Instructor not found");
+pub(super) const NO_USER: Refusal = Refusal::NotFound("User not found");
+pub(super) const NO_INSTRUCTOR: Refusal = Refusal::NotFound("Instructor not found");
 const NOT_SELF: Refusal = Refusal::Forbidden("You may only change your own account");
 const ADMINS_ONLY: Refusal = Refusal::Forbidden("Only an admin may do this");
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Error, Learning, Result, overtaken};
+use super::{Error, Learning, Result, found, overtaken};
 use crate::model::{
     Course, CourseDraft, CourseEdit, CourseStatus, Principal, Refusal, Role, Window,
 };
@@ -22,13 +22,13 @@ impl Learning {
         via: Via,
         id: i64,
     ) -> Result<Read<Arc<CourseAnswer>>> {
-        let Read { value, origin } = self.reads.course(via, id).await?;
-        let answer = value.ok_or(NO_COURSE)?;
-        if answer.status == CourseStatus::Published {
-            return Ok(Read { value: answer, origin });
+        let read = found(self.reads.course(via, id).await?, NO_COURSE)?;
+        if read.value.status == CourseStatus::Published {
+            return Ok(read);
         }
-        if !self.sees_unpublished(viewer, id, &answer).await? {
-            return Err(NO_COURSE.into());
+        if !self.sees_unpublished(viewer, id, &read.value).await? {
+            // As if it did not exist, headers included.
+            return Err(Error::Absent(NO_COURSE, read.origin));
         }
         let course = self.store.course(id).await?.ok_or(NO_COURSE)?;
         let answer = CourseAnswer::full(&course)?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::courses::NO_COURSE;
-use super::{Learning, Result};
+use super::{Error, Learning, Result, found};
 use crate::model::{
     Content, ContentDraft, CourseStatus, LessonDraft, MAX_CONTENT_BYTES, ModuleDraft, Principal,
     Refusal,
@@ -22,31 +22,29 @@ impl Learning {
         via: Via,
         course_id: i64,
     ) -> Result<Read<Arc<ContentAnswer>>> {
-        let course = self.reads.course(via, course_id).await?.value;
-        let course = course.ok_or(NO_COURSE)?;
+        let Read { value: course, origin } =
+            found(self.reads.course(via, course_id).await?, NO_COURSE)?;
+        let hidden = || Error::Absent(NO_COURSE, origin);
         let governs = viewer.governs(course.instructor_id);
         if course.status == CourseStatus::Draft && !governs {
-            return Err(NO_COURSE.into());
+            return Err(hidden());
         }
         if !governs && !self.reads.is_enrolled(viewer.id, course_id).await? {
             return Err(match course.status {
-                CourseStatus::Published => NOT_ENROLLED,
-                CourseStatus::Draft | CourseStatus::Archived => NO_COURSE,
-            }
-            .into());
+                CourseStatus::Published => NOT_ENROLLED.into(),
+                CourseStatus::Draft | CourseStatus::Archived => hidden(),
+            });
         }
-        let Read { value, origin } = self.reads.content(via, course_id).await?;
-        let value = value.ok_or(NO_CONTENT)?;
-        Ok(Read { value, origin })
+        found(self.reads.content(via, course_id).await?, NO_CONTENT)
     }
 
     /// How full a published course is.
     pub async fn seats(&self, via: Via, course_id: i64) -> Result<Read<Arc<PlainAnswer>>> {
-        let course = self.reads.course(via, course_id).await?.value;
-        course.filter(|course| course.status == CourseStatus::Published).ok_or(NO_COURSE)?;
-        let Read { value, origin } = self.reads.seats(via, course_id).await?;
-        let value = value.ok_or(NO_COURSE)?;
-        Ok(Read { value, origin })
+        let course = found(self.reads.course(via, course_id).await?, NO_COURSE)?;
+        if course.value.status != CourseStatus::Published {
+            return Err(Error::Absent(NO_COURSE, course.origin));
+        }
+        found(self.reads.seats(via, course_id).await?, NO_COURSE)
     }
 
     pub async fn replace_content(

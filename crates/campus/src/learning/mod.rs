@@ -10,6 +10,7 @@ mod courses;
 mod enrollment;
 mod lessons;
 mod passwords;
+mod profiles;
 mod throttle;
 
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::model::{Principal, Refusal};
-use crate::reads::{self, Reads};
+use crate::reads::{self, Origin, Read, Reads};
 use crate::store::{self, Store, Tx};
 use crate::token::TokenKey;
 
@@ -48,6 +49,9 @@ const GONE: Refusal = Refusal::Unauthenticated("This account no longer exists");
 pub enum Error {
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// A read that may be cached found nothing, or nothing for this viewer; how it knew.
+    #[error("{0}")]
+    Absent(Refusal, Origin),
     #[error("a write failed")]
     Store(#[from] store::Error),
     #[error("a read failed")]
@@ -84,6 +88,12 @@ impl Learning {
         let role = user.role;
         Ok(Principal { id: user.id, role })
     }
+}
+
+/// What a read found, or that it found nothing.
+fn found<T>(read: Read<Option<T>>, missing: Refusal) -> Result<Read<T>> {
+    let Read { value, origin } = read;
+    value.map(|value| Read { value, origin }).ok_or(Error::Absent(missing, origin))
 }
 
 /// For a write whose `WHERE version = ..` matched nothing: somebody was faster.

@@ -200,7 +200,7 @@ impl CacheKey for SeatsKey {
     type Scope = Public;
     const NAMESPACE: &'static str = "enroll_count";
     const NAME: &'static str = "course:enrollment_count";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
 
     fn policy() -> Policy {
         seconds(60, 300)

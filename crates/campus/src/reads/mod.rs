@@ -181,7 +181,7 @@ impl Reads {
             let Some((enrolled, max_students)) = store.seats(id).await? else {
                 return Ok(None);
             };
-            let body = Body::render(&wire::Seats { course_id: id, enrolled, max_students })?;
+            let body = Body::render(&wire::Seats { enrolled, max_students })?;
             Ok(Some(PlainAnswer { body }))
         })
         .await
@@ -293,9 +293,5 @@ impl Reads {
 impl<T> Read<T> {
     pub fn from_database(value: T) -> Self {
         Self { value, origin: Origin::Database }
-    }
-
-    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Read<U> {
-        Read { value: f(self.value), origin: self.origin }
     }
 }
