@@ -6,6 +6,8 @@ use redis::ConnectionInfo;
 
 use crate::{Cache, Clock, ConfigError, PolicyOverride, cache::Inner, l2};
 
+const MOST_PREFIX_BYTES: usize = 128;
+
 /// Assembles a [`Cache`]; see [`Cache::builder`].
 ///
 /// Without [`redis`](Self::redis) the cache is in-process: the same semantics on one node.
@@ -37,6 +39,7 @@ pub struct Builder {
     pub(crate) op_timeout: Duration,
     pub(crate) wait_max: Duration,
     pub(crate) most_refreshes: usize,
+    pub(crate) most_loads: usize,
     pub(crate) overrides: HashMap<String, PolicyOverride>,
     pub(crate) clock: Clock,
 }
@@ -53,6 +56,7 @@ impl Default for Builder {
             op_timeout: Duration::from_millis(100),
             wait_max: Duration::from_secs(2),
             most_refreshes: 64,
+            most_loads: 256,
             overrides: HashMap::new(),
             clock: Clock::system(),
         }
@@ -104,16 +108,16 @@ impl Builder {
     }
 
     /// Largest value that is cached, in bytes. A larger one is delivered and not stored. Default
-    /// 1 MiB.
+    /// 1 MiB, at most 512 MiB (what Redis can hold under one key).
     pub fn max_entry_bytes(mut self, bytes: usize) -> Self {
-        self.max_entry_bytes = bytes;
+        self.max_entry_bytes = bytes.min(512 << 20);
         self
     }
 
     /// How long one read may wait for Redis in all, whatever the number of commands. Default
-    /// 100 ms.
+    /// 100 ms, at most a minute.
     pub fn op_timeout(mut self, timeout: Duration) -> Self {
-        self.op_timeout = timeout;
+        self.op_timeout = timeout.min(Duration::from_secs(60));
         self
     }
 
@@ -121,6 +125,13 @@ impl Builder {
     /// itself. Default 2 s.
     pub fn wait_max(mut self, limit: Duration) -> Self {
         self.wait_max = limit;
+        self
+    }
+
+    /// How many loaders of one namespace may run at a time; others wait for their turn within their
+    /// load timeout. Default 256.
+    pub fn most_loads(mut self, most: usize) -> Self {
+        self.most_loads = most;
         self
     }
 
@@ -145,12 +156,15 @@ impl Builder {
     /// Builds the cache and starts connecting to Redis.
     ///
     /// # Errors
-    /// If L1 is smaller than 64 KiB, or the Redis settings cannot be used. Redis being down is no
+    /// If L1 is smaller than 64 KiB, the prefix longer than 128 bytes, or the Redis settings cannot be used. Redis being down is no
     /// error.
     ///
     /// # Panics
     /// If Redis is configured and this is called outside of a tokio runtime.
     pub fn build(self) -> Result<Cache, ConfigError> {
+        if self.prefix.len() > MOST_PREFIX_BYTES {
+            return Err(ConfigError::new("the prefix is longer than 128 bytes"));
+        }
         Ok(Cache { inner: Inner::new(self)? })
     }
 }

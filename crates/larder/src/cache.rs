@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     Builder, CacheKey, Cached, Clock, ConfigError, L2State, LoadError, Loaded, Policy,
-    PolicyOverride, Public, RedisUnavailable, Scope, Stats, flight::Flights,
+    PolicyOverride, Public, RedisUnavailable, Scope, Stats, entry::nonce, flight::Flights,
     invalidate::Invalidations, l1::L1, l2::L2, protocol::stamps::Stamps, stats::Namespaces,
 };
 
@@ -301,7 +301,8 @@ impl Inner {
     pub(crate) fn new(builder: Builder) -> Result<Arc<Self>, ConfigError> {
         let largest = builder.max_entry_bytes as u64;
         let l1 = builder.l1_bytes.map(|bytes| L1::new(bytes, largest)).transpose()?;
-        let stamps = Arc::new(Stamps::new());
+        let seed = nonce().ok_or_else(|| ConfigError::new("the system has no random numbers"))?;
+        let stamps = Arc::new(Stamps::new(u128::from_le_bytes(seed)));
         let l2 = builder.redis.map(|info| {
             let flush_on_new_epoch = flusher(&stamps);
             L2::start(
@@ -317,9 +318,9 @@ impl Inner {
             l2: l2.transpose()?,
             stamps,
             flights: Arc::default(),
-            refreshes: Arc::new(Semaphore::new(builder.most_refreshes)),
-            invalidations: Invalidations::new()?,
-            namespaces: Namespaces::new(),
+            refreshes: Arc::new(Semaphore::new(builder.most_refreshes.min(Semaphore::MAX_PERMITS))),
+            invalidations: Invalidations::new(seed),
+            namespaces: Namespaces::new(builder.most_loads),
             clock: builder.clock,
             enabled: builder.enabled,
             max_entry_bytes: builder.max_entry_bytes,

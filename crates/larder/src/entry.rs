@@ -129,7 +129,9 @@ pub(crate) enum Stored<'a> {
     Lease,
     /// A well-formed envelope of this origin. Whether it may be served is decided elsewhere.
     Value(Envelope<&'a [u8]>),
-    /// Anything else: foreign, corrupt, of another format, schema, key or epoch.
+    /// An envelope from before a restart or failover.
+    OtherEpoch,
+    /// Anything else: foreign, corrupt, of another format, schema or key.
     Foreign,
 }
 
@@ -138,19 +140,22 @@ impl<'a> Stored<'a> {
         match bytes {
             [] => Self::Absent,
             [MARKER, FORMAT, ..] if bytes.len() == HEAD_BYTES => Self::Lease,
-            [VALUE, FORMAT, ..] => decode(bytes, origin).map_or(Self::Foreign, Self::Value),
+            [VALUE, FORMAT, ..] => decode(bytes, origin).unwrap_or(Self::Foreign),
             _ => Self::Foreign,
         }
     }
 }
 
-fn decode<'a>(bytes: &'a [u8], origin: Origin<'_>) -> Option<Envelope<&'a [u8]>> {
+fn decode<'a>(bytes: &'a [u8], origin: Origin<'_>) -> Option<Stored<'a>> {
     let (body, checksum) = bytes.split_at_checked(bytes.len().checked_sub(CHECKSUM_BYTES)?)?;
     if xxh3_64(body).to_le_bytes() != checksum {
         return None;
     }
     let mut reader = Reader(body.get(HEAD_BYTES..)?);
-    if reader.u64()? != origin.epoch || reader.u64()? != origin.schema {
+    if reader.u64()? != origin.epoch {
+        return Some(Stored::OtherEpoch);
+    }
+    if reader.u64()? != origin.schema {
         return None;
     }
     let life = Lifetime { written: reader.u64()?, soft: reader.u64()?, hard: reader.u64()? };
@@ -168,7 +173,8 @@ fn decode<'a>(bytes: &'a [u8], origin: Origin<'_>) -> Option<Envelope<&'a [u8]>>
     let payload_len = reader.u32()?;
     let payload = reader.take(usize::try_from(payload_len).ok()?)?;
     let payload = (flags & NEGATIVE == 0).then_some(payload);
-    reader.0.is_empty().then_some(Envelope { life, cost_ms, nonces, payload })
+    let envelope = Envelope { life, cost_ms, nonces, payload };
+    reader.0.is_empty().then_some(Stored::Value(envelope))
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -232,15 +238,15 @@ mod tests {
     }
 
     #[test]
-    fn another_key_schema_or_epoch_is_foreign() {
+    fn another_key_or_schema_is_foreign_and_another_epoch_merely_gone() {
         let bytes = envelope(Some(b"x")).encode([1; 16], ORIGIN).expect("fits");
-        for origin in [
-            Origin { epoch: 8, ..ORIGIN },
-            Origin { schema: 8, ..ORIGIN },
-            Origin { key: "course:detail@1:43", ..ORIGIN },
-        ] {
+        for origin in
+            [Origin { schema: 8, ..ORIGIN }, Origin { key: "course:detail@1:43", ..ORIGIN }]
+        {
             assert_eq!(Stored::read(&bytes, origin), Stored::Foreign);
         }
+        let after_a_restart = Origin { epoch: 8, ..ORIGIN };
+        assert_eq!(Stored::read(&bytes, after_a_restart), Stored::OtherEpoch);
     }
 
     #[test]

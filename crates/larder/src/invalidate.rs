@@ -6,9 +6,9 @@ use parking_lot::Mutex;
 use tokio::{sync::Notify, time};
 
 use crate::{
-    Cache, CacheKey, ConfigError, Public, Tag,
+    Cache, CacheKey, Public, Tag,
     cache::Inner,
-    entry::{Nonce, nonce},
+    entry::Nonce,
     key::{Name, NameHash, unversioned, write_key},
     l2::{Fault, L2, message},
     protocol::{
@@ -17,8 +17,12 @@ use crate::{
     },
 };
 
+/// More names than this become "everything": one script must not hold Redis up for long.
+const MOST_NAMES: usize = 10_000;
 /// Attempts before an invalidation is queued.
 const ATTEMPTS: usize = 3;
+/// How long an attempt waits for the connection that replaces a broken one.
+const RECONNECT_WAIT: Duration = Duration::from_millis(250);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
@@ -116,7 +120,7 @@ pub enum Ack {
 }
 
 impl Cache {
-    /// Makes what `names` names unservable: call it after the database has committed, and
+    /// Makes what `names` names (more than 10,000 names count as everything) unservable: call it after the database has committed, and
     /// acknowledge the write after it returns.
     ///
     /// The order is Redis, then this process, then the answer. The cost is one script in Redis,
@@ -148,7 +152,15 @@ impl Cache {
     /// # Ok(()) }
     /// ```
     pub async fn invalidate(&self, names: impl Into<Names>) -> Ack {
-        let row = Row::new(names.into());
+        let mut names = names.into();
+        if names.len() > MOST_NAMES {
+            tracing::warn!(
+                names = names.len(),
+                "too many names at once; everything is invalidated"
+            );
+            names = Names::everything();
+        }
+        let row = Row::new(names);
         if row.names.is_empty() {
             return Ack::Applied;
         }
@@ -187,13 +199,9 @@ pub(crate) struct Invalidations {
 }
 
 impl Invalidations {
-    pub(crate) fn new() -> Result<Self, ConfigError> {
-        Ok(Self {
-            instance: nonce()
-                .ok_or_else(|| ConfigError::new("the system has no random numbers"))?,
-            backlog: Mutex::new(Backlog::new(MOST_ROWS)),
-            queued: Notify::new(),
-        })
+    pub(crate) fn new(instance: Nonce) -> Self {
+        let backlog = Mutex::new(Backlog::new(MOST_ROWS));
+        Self { instance, backlog, queued: Notify::new() }
     }
 
     pub(crate) fn pending(&self) -> usize {
@@ -236,7 +244,11 @@ impl Inner {
                     return Ack::Applied;
                 }
                 Err(Fault::Down) => break,
-                Err(fault) => tracing::debug!(%fault, "an invalidation is tried again"),
+                Err(fault) => {
+                    tracing::debug!(%fault, "an invalidation is tried again");
+                    // A connection that was closed while idle shows only now; a new one is near.
+                    l2.up_within(RECONNECT_WAIT).await;
+                }
             }
         }
         self.queue(row);

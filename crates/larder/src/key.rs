@@ -396,9 +396,14 @@ impl Name {
         key
     }
 
-    /// A fixed hash: every process must find the same slot and the same nonce for a name.
+    /// A fixed hash: every process must find the same nonce for a name. Its highest bit tells the
+    /// names that stand for many keys.
     pub(crate) fn hash(&self) -> NameHash {
-        NameHash(xxh3_128(self.generation().as_bytes()))
+        let hash = xxh3_128(self.generation().as_bytes());
+        NameHash(match self {
+            Self::Key(_) | Self::Tag(_) => hash & !NameHash::WIDE,
+            Self::Namespace(_) | Self::Root => hash | NameHash::WIDE,
+        })
     }
 }
 
@@ -407,9 +412,10 @@ impl Name {
 pub(crate) struct NameHash(pub(crate) u128);
 
 impl NameHash {
-    /// Its slot among the stamps. Two names may share one: that costs a miss, never a stale hit.
-    pub(crate) fn slot(self) -> u16 {
-        self.0 as u16
+    const WIDE: u128 = 1 << 127;
+
+    pub(crate) fn is_wide(self) -> bool {
+        self.0 & Self::WIDE != 0
     }
 }
 

@@ -49,7 +49,7 @@ impl<K: CacheKey> Plan<K> {
         let hashes: Vec<_> = names.iter().map(Name::hash).collect();
         Ok(Self {
             key: rendered.into(),
-            slots: Slots::new(&hashes[..hard], &hashes[hard..]).ok_or(namespace)?,
+            slots: inner.stamps.slots(&hashes[..hard], &hashes[hard..]).ok_or(namespace)?,
             hashes,
             hard,
             namespace,

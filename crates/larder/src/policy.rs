@@ -19,10 +19,9 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Policy {
-    /// Age from which an entry is refreshed in the background. Zero: never served, loads still
-    /// coalesce.
+    /// Age from which an entry is refreshed in the background. Zero: by every hit.
     pub soft: Duration,
-    /// Age from which an entry is not served any more.
+    /// Age from which an entry is not served any more. Zero: nothing is stored, loads still coalesce.
     pub hard: Duration,
     /// Life of "there is no such thing" answers of [`crate::Cache::find_or_load`]. Zero (the
     /// default) does not cache them.
@@ -34,7 +33,7 @@ pub struct Policy {
     /// do not expire together. Default 10.
     pub jitter_percent: u8,
     /// A load that takes longer is dropped, its lease is released and its callers get
-    /// [`crate::LoadError::is_timeout`]. Default 10 s.
+    /// [`crate::LoadError::is_timeout`]. Default 10 s, at most a day.
     pub load_timeout: Duration,
 }
 

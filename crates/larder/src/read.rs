@@ -5,6 +5,7 @@ use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 use crate::{
     Cache, CacheKey, Cached, KeyWriter, LoadError, Loaded, Source,
     cache::Inner,
+    clock::millis,
     error::Failure,
     flight::{Boarding, Landing, Origin},
     key::write_key,
@@ -15,6 +16,9 @@ use crate::{
     stats::{Count, NamespaceId},
     trip::{self, Trip},
 };
+
+/// How long hits on a stale entry leave its refresh alone once one has begun.
+const NEXT_REFRESH: Duration = Duration::from_millis(100);
 
 /// What a caller takes for an answer: a value, or also "there is no such thing".
 pub(crate) trait Answer<V>: Sized + Send {
@@ -86,7 +90,8 @@ impl Cache {
                     namespace = K::NAMESPACE,
                     "a key cannot be cached; loading without"
                 );
-                return inner.load_alone(namespace, K::policy().load_timeout, load).await;
+                let limit = K::policy().load_timeout;
+                return inner.load_alone(namespace, limit, load).await;
             }
         };
         if inner.caches(K::NAMESPACE) {
@@ -127,9 +132,16 @@ impl Cache {
             if let Some((hit, _)) = self.inner.hit(&written) {
                 return Some(hit);
             }
-            Plan::new(&self.inner, key, scope, &written).ok()?
+            Plan::new(&self.inner, key, scope, &written)
         };
-        let plan = Arc::new(plan);
+        let plan = match plan {
+            Ok(plan) => Arc::new(plan),
+            Err(namespace) => {
+                self.inner.namespaces.count(namespace, Count::Uncacheable);
+                self.inner.namespaces.count(namespace, Count::Miss);
+                return None;
+            }
+        };
         let seen = if self.inner.caches(K::NAMESPACE) && self.inner.may_ask_l2(&plan) {
             let born = self.inner.stamps.now();
             Trip::new::<Arc<K::Value>>(&self.inner, &plan, born).glance().await
@@ -160,6 +172,11 @@ impl Cache {
         E: Send + Sync + 'static,
     {
         let Ok(permit) = Arc::clone(&self.inner.refreshes).try_acquire_owned() else { return };
+        // Other hits need not find out for themselves that a refresh is under way.
+        let entry = self.inner.l1.as_ref().zip(written.bytes()).and_then(|(l1, key)| l1.get(key));
+        if let (Some(entry), Some(key)) = (entry, written.bytes()) {
+            self.inner.postpone_refresh(key, entry, NEXT_REFRESH);
+        }
         let Ok(plan) = Plan::new(&self.inner, key, scope, written) else { return };
         let plan = Arc::new(plan);
         if let Boarding::Leads(flight, pilot) = self.inner.board(&plan) {
@@ -173,6 +190,14 @@ impl Cache {
 }
 
 impl Inner {
+    /// Keeps hits on a stale entry from beginning a refresh for a while.
+    pub(crate) fn postpone_refresh(&self, key: &[u8], entry: Entry, pause: Duration) {
+        let now = self.clock.now();
+        if let Some(l1) = self.l1.as_ref().filter(|_| now >= entry.soft) {
+            l1.insert(key, Entry { refresh_after: now + millis(pause), ..entry });
+        }
+    }
+
     /// What L1 has, and from when on a stale value may be refreshed.
     #[inline(always)]
     fn hit<V, A>(&self, key: &KeyWriter) -> Option<(Cached<A>, u64)>
@@ -243,7 +268,7 @@ impl Inner {
 
     /// Loads for one caller, in a task of its own like any load, and stores nothing.
     async fn load_alone<V, A, F, L, E>(
-        &self,
+        self: &Arc<Self>,
         namespace: NamespaceId,
         limit: Duration,
         load: impl FnOnce() -> F + Send + 'static,
@@ -256,8 +281,8 @@ impl Inner {
         E: Send + Sync + 'static,
     {
         self.namespaces.count(namespace, Count::Miss);
-        self.namespaces.count(namespace, Count::Load);
-        let loading = tokio::spawn(trip::run(load, limit));
+        let inner = Arc::clone(self);
+        let loading = tokio::spawn(async move { trip::run(&inner, namespace, load, limit).await });
         match loading.await.unwrap_or(Err(Failure::ShutDown)) {
             Ok(loaded) => {
                 let value = A::of(loaded.map(|loaded: Loaded<V>| Arc::new(loaded.value)));

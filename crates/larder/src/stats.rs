@@ -8,6 +8,8 @@ use std::{
     },
 };
 
+use tokio::sync::{Semaphore, SemaphorePermit};
+
 /// What the cache has done since it was built.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -87,6 +89,8 @@ const SHARED: usize = SHARDS - 1;
 /// Where one namespace counts.
 struct Namespace {
     name: &'static str,
+    /// Limits the loads that run at a time.
+    loads: Semaphore,
     shards: [Shard; SHARDS],
 }
 
@@ -114,17 +118,25 @@ const COUNTS: usize = Count::Uncacheable as usize + 1;
 struct Shard([AtomicU64; COUNTS]);
 
 /// All namespaces that were read so far.
-pub(crate) struct Namespaces(Box<[OnceLock<Namespace>]>);
+pub(crate) struct Namespaces {
+    places: Box<[OnceLock<Namespace>]>,
+    most_loads: usize,
+}
 
 impl Namespaces {
-    pub(crate) fn new() -> Self {
-        Self((0..MOST_NAMESPACES).map(|_| OnceLock::new()).collect())
+    pub(crate) fn new(most_loads: usize) -> Self {
+        let places = (0..MOST_NAMESPACES).map(|_| OnceLock::new()).collect();
+        Self { places, most_loads: most_loads.min(Semaphore::MAX_PERMITS) }
     }
 
     /// The id of a namespace; the 65th and later share the last one.
     pub(crate) fn id(&self, name: &'static str) -> NamespaceId {
-        for (id, place) in self.0.iter().enumerate() {
-            let here = place.get_or_init(|| Namespace { name, shards: Default::default() });
+        for (id, place) in self.places.iter().enumerate() {
+            let here = place.get_or_init(|| Namespace {
+                name,
+                loads: Semaphore::new(self.most_loads),
+                shards: Default::default(),
+            });
             if here.name == name || id + 1 == MOST_NAMESPACES {
                 return id as NamespaceId;
             }
@@ -134,7 +146,7 @@ impl Namespaces {
 
     #[inline(always)]
     pub(crate) fn count(&self, id: NamespaceId, count: Count) {
-        if let Some(namespace) = self.0.get(usize::from(id)).and_then(OnceLock::get) {
+        if let Some(namespace) = self.places.get(usize::from(id)).and_then(OnceLock::get) {
             let mine = my_shard();
             let counter = &namespace.shards[mine].0[count as usize];
             if mine == SHARED {
@@ -146,8 +158,14 @@ impl Namespaces {
         }
     }
 
+    /// Waits for leave to load; holding the permit is that leave.
+    pub(crate) async fn may_load(&self, id: NamespaceId) -> Option<SemaphorePermit<'_>> {
+        let namespace = self.places.get(usize::from(id)).and_then(OnceLock::get)?;
+        namespace.loads.acquire().await.ok()
+    }
+
     pub(crate) fn stats(&self) -> Vec<NamespaceStats> {
-        self.0.iter().map_while(OnceLock::get).map(Namespace::stats).collect()
+        self.places.iter().map_while(OnceLock::get).map(Namespace::stats).collect()
     }
 }
 

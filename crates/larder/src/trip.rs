@@ -1,6 +1,11 @@
 //! One flight from boarding to fill: carries out the steps of [`Fetch`].
 
-use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::FutureExt;
 use tokio::{sync::OwnedSemaphorePermit, time};
@@ -21,11 +26,13 @@ use crate::{
         sight::{Look, Sight},
     },
     read::Answer,
-    stats::Count,
+    stats::{Count, NamespaceId},
 };
 
 /// A TTL beyond this is cut to it: a hundred years, so that sums of times cannot overflow.
 const LONGEST_LIFE_MS: u64 = 100 * 365 * 24 * 3_600_000;
+/// A longer load timeout is cut to this, so that the lease that covers it has a sane length.
+const LONGEST_LOAD: Duration = Duration::from_secs(24 * 3_600);
 /// Generations outlive the entries that record them by this factor.
 const GENERATION_LIVES: u32 = 2;
 /// A refresh that failed is not tried again before this.
@@ -46,6 +53,8 @@ pub(crate) struct Trip<K> {
     generations: Vec<Option<Nonce>>,
     /// What the last look found servable, and its head.
     seen: Option<(Entry, Head)>,
+    /// When this trip first saw another process's lease.
+    leased_since: Option<time::Instant>,
     /// Held while refreshing after a stale value was served from L2.
     refreshing: Option<OwnedSemaphorePermit>,
 }
@@ -81,6 +90,7 @@ impl<K: CacheKey> Trip<K> {
             epoch: 0,
             generations: Vec::new(),
             seen: None,
+            leased_since: None,
             refreshing: None,
         }
     }
@@ -102,8 +112,11 @@ impl<K: CacheKey> Trip<K> {
             let event = match step {
                 Step::Look => self.look().await,
                 Step::Acquire(seen) => self.acquire(seen).await,
-                Step::Claim(_) => self.claim().await,
-                Step::Wait(pause) => wait(pause).await,
+                Step::Claim(_) => {
+                    self.land_seen(&mut pilot);
+                    self.claim().await
+                }
+                Step::Wait(pause) => self.wait(pause).await,
                 Step::Serve => match self.serve(&mut pilot) {
                     None => return,
                     Some(stale) => {
@@ -142,17 +155,22 @@ impl<K: CacheKey> Trip<K> {
         let now = self.inner.clock.unix();
         match Sight::judge(look, origin, self.plan.names(), now) {
             Sight::Absent => Event::Absent,
-            Sight::Leased => Event::Leased,
+            Sight::Leased => self.leased(),
             Sight::Dead(head) => Event::Dead(head),
             Sight::Foreign(head) => self.corrupt(head),
-            Sight::Servable { envelope, head, is_stale } => match self.unpack(&envelope, now) {
-                Ok(entry) => {
-                    self.seen = Some((entry, head));
-                    if is_stale { Event::Stale(head) } else { Event::Fresh }
+            Sight::Servable { mut envelope, head, is_stale, is_outdated } => {
+                if is_outdated {
+                    envelope.life.hard = envelope.life.hard.min(envelope.life.soft);
                 }
-                Err(Unusable::Corrupt) => self.corrupt(head),
-                Err(Unusable::Nothing) => Event::Dead(head),
-            },
+                match self.unpack(&envelope, now) {
+                    Ok(entry) => {
+                        self.seen = Some((entry, head));
+                        if is_stale { Event::Stale(head) } else { Event::Fresh }
+                    }
+                    Err(Unusable::Corrupt) => self.corrupt(head),
+                    Err(Unusable::Nothing) => Event::Dead(head),
+                }
+            }
         }
     }
 
@@ -160,9 +178,12 @@ impl<K: CacheKey> Trip<K> {
     fn unpack(&self, envelope: &Envelope<&[u8]>, now: u64) -> Result<Entry, Unusable> {
         let value = match envelope.payload {
             Some(bytes) => {
-                let value =
-                    rmp_serde::from_slice::<K::Value>(bytes).map_err(|_| Unusable::Corrupt)?;
-                Some(Arc::new(value))
+                // A `Deserialize` that panics must not take the flight with it.
+                let decode = || rmp_serde::from_slice::<K::Value>(bytes);
+                match catch_unwind(AssertUnwindSafe(decode)) {
+                    Ok(Ok(value)) => Some(Arc::new(value)),
+                    Ok(Err(_)) | Err(_) => return Err(Unusable::Corrupt),
+                }
             }
             None if self.takes_nothing => None,
             None => return Err(Unusable::Nothing),
@@ -191,6 +212,11 @@ impl<K: CacheKey> Trip<K> {
             refresh_after: 0,
             weight: 0,
         }
+    }
+
+    fn leased(&mut self) -> Event {
+        let since = *self.leased_since.get_or_insert_with(time::Instant::now);
+        Event::Leased { waited_ms: millis(since.elapsed()) }
     }
 
     fn corrupt(&self, head: Head) -> Event {
@@ -236,23 +262,31 @@ impl<K: CacheKey> Trip<K> {
         Event::Refused
     }
 
-    /// Lands what the look found. A stale value's head is returned if it is ours to refresh now.
+    /// Lands what the look found, and ends the flight for callers: whoever comes during the refresh
+    /// looks for themselves. A stale value's head is returned if it is ours to refresh now.
     fn serve(&mut self, pilot: &mut Pilot) -> Option<Event> {
-        let (entry, head) = self.seen.take()?;
-        let is_stale = self.inner.clock.now() >= entry.soft;
+        let (entry, head) = self.seen.as_ref().map(|(entry, head)| (entry.clone(), *head))?;
         self.keep_in_l1(&entry);
-        pilot.announce(Landing::Arrived(entry, Origin::L2));
-        if is_stale {
+        self.land_seen(pilot);
+        if self.inner.clock.now() >= entry.soft {
             self.refreshing = Arc::clone(&self.inner.refreshes).try_acquire_owned().ok();
         }
         self.refreshing.as_ref().map(|_| Event::Stale(head))
     }
 
-    /// Stores an entry in L1, under L1's own limit of life. One that was overtaken by an
-    /// invalidation does no harm there: its birth makes it invalid when it is read.
+    fn land_seen(&self, pilot: &mut Pilot) {
+        if let Some((entry, _)) = &self.seen {
+            pilot.land(Landing::Arrived(entry.clone(), Origin::L2));
+        }
+    }
+
+    /// Stores an entry in L1, under L1's own limit of life. One that an invalidation overtakes later
+    /// does no harm there: its birth makes it invalid when it is read. One that was overtaken
+    /// already must not push a younger one out.
     fn keep_in_l1(&self, entry: &Entry) {
-        if let Some(l1) = &self.inner.l1 {
-            let life = millis(self.plan.policy.l1_life());
+        let life = millis(self.plan.policy.l1_life());
+        let is_current = self.inner.stamps.is_current(self.born, self.plan.slots.counting(false));
+        if let Some(l1) = self.inner.l1.as_ref().filter(|_| life > 0 && is_current) {
             let hard = entry.hard.min(self.inner.clock.now().saturating_add(life));
             l1.insert(self.plan.key.as_bytes(), Entry { hard, ..entry.clone() });
         }
@@ -265,9 +299,9 @@ impl<K: CacheKey> Trip<K> {
         L: Into<Loaded<K::Value>>,
         E: Send + Sync + 'static,
     {
-        self.inner.namespaces.count(self.plan.namespace, Count::Load);
         let began = Moment { unix: self.inner.clock.unix(), local: self.inner.clock.now() };
-        match run(load, self.plan.policy.load_timeout).await {
+        let limit = self.plan.policy.load_timeout.min(LONGEST_LOAD);
+        match run(&self.inner, self.plan.namespace, load, limit).await {
             Ok(loaded) => {
                 let (cargo, is_kept) = self.stow(loaded, began);
                 let entry = Entry {
@@ -385,13 +419,14 @@ impl<K: CacheKey> Trip<K> {
 
     /// Takes away what stood here before: the loader has just said that it is not to be kept.
     async fn forget(&self, lease: Lease) {
-        if let Some(l1) = &self.inner.l1 {
-            l1.remove(self.plan.key.as_bytes());
+        let key = self.plan.key.as_bytes();
+        if let Some(l1) = self.inner.l1.as_ref().filter(|l1| self.is_ours(l1.get(key).as_ref())) {
+            l1.remove(key);
         }
         let asked = self.id.and_then(|id| ask(&self.inner, &self.plan, id));
         if let (Some((l2, ask)), Lease::Over(head)) = (asked, lease) {
             let mut budget = Budget::new(self.inner.op_timeout);
-            if let Err(fault) = l2.remove(&ask, head, &mut budget).await {
+            if let Err(fault) = l2.remove_value(&ask, head, &mut budget).await {
                 tracing::debug!(%fault, "a value that is not to be kept stays until its TTL");
             }
         }
@@ -416,14 +451,24 @@ impl<K: CacheKey> Trip<K> {
 
     /// Keeps hits on the stale value from trying again at once.
     fn postpone_refresh(&self, pause: Duration) {
-        let Some(l1) = &self.inner.l1 else { return };
-        let now = self.inner.clock.now();
-        if let Some(entry) = l1.get(self.plan.key.as_bytes()).filter(|entry| now >= entry.soft) {
-            l1.insert(
-                self.plan.key.as_bytes(),
-                Entry { refresh_after: now + millis(pause), ..entry },
-            );
+        let key = self.plan.key.as_bytes();
+        let entry = self.inner.l1.as_ref().and_then(|l1| l1.get(key));
+        if let Some(entry) = entry.filter(|entry| self.is_ours(Some(entry))) {
+            self.inner.postpone_refresh(key, entry, pause);
         }
+    }
+
+    /// Whether an L1 entry is none of a younger flight.
+    fn is_ours(&self, entry: Option<&Entry>) -> bool {
+        entry.is_some_and(|entry| entry.born <= self.born)
+    }
+
+    /// Waits for another process's load, and may then look again with a whole budget: the waits are
+    /// bounded by themselves.
+    async fn wait(&mut self, pause_ms: u64) -> Event {
+        time::sleep(life(pause_ms).mul_f64(1.0 - fastrand::f64() / 2.0)).await;
+        self.budget = Budget::new(self.inner.op_timeout);
+        Event::Waited
     }
 }
 
@@ -435,7 +480,9 @@ enum Unusable {
 }
 
 fn weight<K: CacheKey>(value: Option<&K::Value>) -> u32 {
-    value.map_or(0, K::weigh).try_into().unwrap_or(u32::MAX)
+    // A `weigh` that panics makes the value too heavy to keep.
+    let weigh = || value.map_or(0, K::weigh);
+    catch_unwind(AssertUnwindSafe(weigh)).unwrap_or(usize::MAX).try_into().unwrap_or(u32::MAX)
 }
 
 fn life(ms: u64) -> Duration {
@@ -454,21 +501,18 @@ fn ask<'a, K>(inner: &'a Inner, plan: &'a Plan<K>, id: Nonce) -> Option<(&'a L2,
         place,
         id,
         // It outlives everything that its holder may still do.
-        lease: policy.load_timeout + inner.op_timeout * 2,
+        lease: policy.load_timeout.min(LONGEST_LOAD) + inner.op_timeout * 2,
         generation_ttl: life(millis(policy.hard.max(policy.negative)).min(LONGEST_LIFE_MS))
             * GENERATION_LIVES,
     };
     Some((l2, ask))
 }
 
-async fn wait(pause_ms: u64) -> Event {
-    // Jitter only shortens: the sum of all waits stays below wait_max.
-    time::sleep(life(pause_ms).mul_f64(1.0 - fastrand::f64() / 2.0)).await;
-    Event::Waited
-}
-
-/// Runs a loader: its panic and its taking too long are failures like its errors.
+/// Runs a loader when it is its turn: its panic and its taking too long are failures like its
+/// errors.
 pub(crate) async fn run<V, F, L, E>(
+    inner: &Inner,
+    namespace: NamespaceId,
     load: impl FnOnce() -> F + Send,
     limit: Duration,
 ) -> Result<Option<Loaded<V>>, Failure>
@@ -477,9 +521,13 @@ where
     L: Into<Loaded<V>>,
     E: Send + Sync + 'static,
 {
-    let guarded = AssertUnwindSafe(async move { load().await }).catch_unwind();
-    match time::timeout(limit, guarded).await {
-        Ok(Ok(Ok(loaded))) => Ok(loaded.map(Into::into)),
+    let guarded = AssertUnwindSafe(async move {
+        let _turn = inner.namespaces.may_load(namespace).await;
+        inner.namespaces.count(namespace, Count::Load);
+        load().await.map(|loaded| loaded.map(Into::into))
+    });
+    match time::timeout(limit, guarded.catch_unwind()).await {
+        Ok(Ok(Ok(loaded))) => Ok(loaded),
         Ok(Ok(Err(error))) => Err(Failure::Loader(Arc::new(error))),
         Ok(Err(_)) => Err(Failure::Panicked),
         Err(_) => Err(Failure::TimedOut(limit)),

@@ -8,7 +8,11 @@ use parking_lot::Mutex;
 use redis::{
     AsyncConnectionConfig, Client, ConnectionInfo, Pipeline, Value, aio::MultiplexedConnection,
 };
-use tokio::{sync::Notify, task::AbortHandle, time};
+use tokio::{
+    sync::{Notify, watch},
+    task::AbortHandle,
+    time,
+};
 
 use super::{Fault, reply};
 use crate::{error::ConfigError, protocol::breaker::Breaker};
@@ -20,9 +24,16 @@ const PROBE_EVERY: Duration = Duration::from_millis(250);
 const PROBE_REFUSED_EVERY: Duration = Duration::from_millis(700);
 /// An outage is logged when it begins and then this often.
 const LOG_EVERY: Duration = Duration::from_secs(10);
-/// The first 16 hex digits of the data set's identity; another one after a restart or failover.
-const EPOCH: &str =
-    "return string.sub(string.match(redis.call('INFO','replication'),'master_replid:(%x+)'),1,16)";
+/// A live connection is asked this often whether it still reaches the same data set: a server that
+/// was promoted keeps its connections.
+const VERIFY_EVERY: Duration = Duration::from_secs(1);
+/// A connection that was lost sooner was no good: the next attempt waits.
+const GOOD_AFTER: Duration = Duration::from_secs(1);
+/// The first 16 hex digits of the data set's identity; another one after a restart or failover. A
+/// replica has its master's, and would keep it when it is promoted: it is refused.
+const EPOCH: &str = "local i = redis.call('INFO', 'replication') \
+    if not string.find(i, 'role:master', 1, true) then return {err = 'READONLY replica'} end \
+    return string.sub(string.match(i, 'master_replid:(%x+)'), 1, 16)";
 
 pub(crate) struct Link {
     shared: Arc<Shared>,
@@ -33,14 +44,15 @@ struct Shared {
     client: Client,
     op_timeout: Duration,
     live: ArcSwapOption<Live>,
-    breaker: Mutex<Breaker>,
+    is_up: watch::Sender<bool>,
     lost: Notify,
 }
 
-/// A connection that has passed its probe.
+/// A connection that has passed its probe. Faults count against the connection that had them.
 struct Live {
     connection: MultiplexedConnection,
     epoch: u64,
+    breaker: Mutex<Breaker>,
 }
 
 /// Answers of one pipeline, and the identity of the data set that gave them.
@@ -64,7 +76,7 @@ impl Link {
             client,
             op_timeout,
             live: ArcSwapOption::empty(),
-            breaker: Mutex::default(),
+            is_up: watch::Sender::new(false),
             lost: Notify::new(),
         });
         let task = tokio::spawn(stay_connected(Arc::clone(&shared), connected));
@@ -75,6 +87,12 @@ impl Link {
         self.shared.live.load().is_some()
     }
 
+    /// Waits until there is a connection, for at most `limit`.
+    pub(crate) async fn up_within(&self, limit: Duration) {
+        let mut is_up = self.shared.is_up.subscribe();
+        let _ = time::timeout(limit, is_up.wait_for(|up| *up)).await;
+    }
+
     /// Sends a pipeline and waits for all its answers, at most `within`. Errors of single commands
     /// stand among the answers.
     pub(crate) async fn send(
@@ -83,21 +101,16 @@ impl Link {
         within: Duration,
     ) -> Result<Answers, Fault> {
         let live = self.shared.live.load_full().ok_or(Fault::Down)?;
-        let mut connection = live.connection.clone();
-        let sent = connection.send_packed_commands(pipeline, 0, pipeline.len());
-        let fault = match time::timeout(within, sent).await {
-            Ok(Ok(values)) => match values.iter().find_map(reply::outage) {
-                None => {
-                    self.shared.breaker.lock().record(Ok(()));
-                    return Ok(Answers { values, epoch: live.epoch });
-                }
-                Some(outage) => outage,
-            },
-            Ok(Err(error)) => reply::fault(&error),
-            Err(_) => Fault::TimedOut,
-        };
-        self.shared.failed(&live, &fault);
-        Err(fault)
+        let answered = live.send(pipeline, within).await;
+        match &answered {
+            Ok(_) => {
+                live.breaker.lock().record(Ok(()));
+            }
+            // Too little was left of the budget to tell a slow server from a late question.
+            Err(Fault::TimedOut) if within < self.shared.op_timeout / 2 => {}
+            Err(fault) => self.shared.failed(live, fault),
+        }
+        answered
     }
 }
 
@@ -107,69 +120,139 @@ impl Drop for Link {
     }
 }
 
+impl Live {
+    async fn send(&self, pipeline: &Pipeline, within: Duration) -> Result<Answers, Fault> {
+        let mut connection = self.connection.clone();
+        let sent = connection.send_packed_commands(pipeline, 0, pipeline.len());
+        let values = match time::timeout(within, sent).await {
+            Ok(Ok(values)) => values,
+            Ok(Err(error)) => return Err(reply::fault(&error)),
+            Err(_) => return Err(Fault::TimedOut),
+        };
+        match values.iter().find_map(reply::outage) {
+            None => Ok(Answers { values, epoch: self.epoch }),
+            Some(outage) => Err(outage),
+        }
+    }
+}
+
 impl Shared {
     /// Counts a fault, and hands the connection to the reconnect loop if it is broken, belongs to
     /// a replica, or the breaker says so.
-    fn failed(&self, live: &Arc<Live>, fault: &Fault) {
-        let opens = self.breaker.lock().record(Err(()));
-        if !opens && !fault.needs_new_connection() {
-            return;
+    fn failed(&self, live: Arc<Live>, fault: &Fault) {
+        let opens = live.breaker.lock().record(Err(()));
+        if opens || fault.needs_new_connection() {
+            self.give_up(live, fault);
         }
-        let current = self.live.load_full();
-        if current.is_some_and(|current| Arc::ptr_eq(&current, live)) {
-            self.live.store(None);
-            tracing::warn!(%fault, "redis is given up until it answers a probe");
+    }
+
+    /// Of all who find the connection bad, one takes it away.
+    fn give_up(&self, live: Arc<Live>, fault: &Fault) {
+        let live = Some(live);
+        let previous = self.live.compare_and_swap(&live, None);
+        let is_ours = match (&*previous, &live) {
+            (Some(previous), Some(live)) => Arc::ptr_eq(previous, live),
+            _ => false,
+        };
+        if is_ours {
+            tracing::debug!(%fault, "redis is given up until it answers a probe");
+            self.is_up.send_replace(false);
             self.lost.notify_one();
         }
     }
 
-    /// Connects and probes: the connection counts only if Redis answers as fast as a read needs it.
+    /// Connects and probes: the connection counts only if Redis answers in little more than half of
+    /// the time that a read has for it, since a read may have to ask twice.
     async fn connect(&self) -> Result<Live, Fault> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(CONNECT_TIMEOUT));
         let opening = self.client.get_multiplexed_async_connection_with_config(&config);
-        let mut connection = match time::timeout(CONNECT_TIMEOUT, opening).await {
+        let connection = match time::timeout(CONNECT_TIMEOUT, opening).await {
             Ok(opened) => opened.map_err(|error| reply::fault(&error))?,
             Err(_) => return Err(Fault::TimedOut),
         };
+        let mut live = Live { connection, epoch: 0, breaker: Mutex::default() };
         let mut probe = redis::pipe();
         probe.cmd("EVAL").arg(EPOCH).arg(0);
         for script in super::SCRIPTS {
             probe.cmd("SCRIPT").arg("LOAD").arg(script);
         }
-        let answers = connection.send_packed_commands(&probe, 0, probe.len());
-        match time::timeout(self.op_timeout, answers).await {
-            Ok(answers) => {
-                let values = answers.map_err(|error| reply::fault(&error))?;
-                let epoch = values.first().map_or(Err(Fault::Broken), reply::epoch)?;
-                Ok(Live { connection, epoch })
+        let answers = live.send(&probe, self.op_timeout.mul_f64(0.6)).await?;
+        live.epoch = answers.values.first().map_or(Err(Fault::Broken), reply::epoch)?;
+        Ok(live)
+    }
+
+    /// Returns when the connection was lost.
+    async fn watch(&self, live: &Arc<Live>) {
+        let mut question = redis::pipe();
+        question.cmd("EVAL").arg(EPOCH).arg(0);
+        loop {
+            if time::timeout(VERIFY_EVERY, self.lost.notified()).await.is_ok() {
+                return;
             }
-            Err(_) => Err(Fault::TimedOut),
+            let answers = live.send(&question, self.op_timeout).await;
+            let epoch = answers.and_then(|answers| {
+                answers.values.first().map_or(Err(Fault::Broken), reply::epoch)
+            });
+            match epoch {
+                Ok(epoch) if epoch == live.epoch => {
+                    live.breaker.lock().record(Ok(()));
+                }
+                Ok(_) => self.give_up(Arc::clone(live), &Fault::Broken),
+                Err(fault) => self.failed(Arc::clone(live), &fault),
+            }
         }
     }
 }
 
 async fn stay_connected(shared: Arc<Shared>, connected: impl Fn(u64)) {
-    let mut last_log: Option<time::Instant> = None;
+    let mut log = Log::default();
     loop {
-        match shared.connect().await {
+        let pause = match shared.connect().await {
             Ok(live) => {
                 connected(live.epoch);
-                *shared.breaker.lock() = Breaker::default();
-                shared.live.store(Some(Arc::new(live)));
-                tracing::info!("redis is connected");
-                last_log = None;
-                shared.lost.notified().await;
+                let (live, since) = (Arc::new(live), time::Instant::now());
+                shared.live.store(Some(Arc::clone(&live)));
+                shared.is_up.send_replace(true);
+                log.up();
+                shared.watch(&live).await;
+                log.down(&Fault::Broken);
+                if since.elapsed() >= GOOD_AFTER {
+                    continue;
+                }
+                PROBE_REFUSED_EVERY
             }
             Err(fault) => {
-                if last_log.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
-                    tracing::warn!(%fault, "redis is unavailable; reads load without it");
-                    last_log = Some(time::Instant::now());
-                }
-                let pause = if fault.is_refusal() { PROBE_REFUSED_EVERY } else { PROBE_EVERY };
-                time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
+                log.down(&fault);
+                if fault.is_refusal() { PROBE_REFUSED_EVERY } else { PROBE_EVERY }
             }
+        };
+        time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
+    }
+}
+
+/// Says once that Redis went away or came back, and repeats itself only now and then.
+#[derive(Default)]
+struct Log {
+    last: Option<time::Instant>,
+}
+
+impl Log {
+    fn up(&mut self) {
+        if self.is_due() {
+            tracing::info!("redis is connected");
         }
+    }
+
+    fn down(&mut self, fault: &Fault) {
+        if self.is_due() {
+            tracing::warn!(%fault, "redis is unavailable; reads load without it");
+            self.last = Some(time::Instant::now());
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        self.last.is_none_or(|at| at.elapsed() >= LOG_EVERY)
     }
 }

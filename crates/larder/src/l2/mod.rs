@@ -139,6 +139,11 @@ impl L2 {
         self.link.is_up()
     }
 
+    /// Waits until Redis is connected, for at most `limit`.
+    pub(crate) async fn up_within(&self, limit: Duration) {
+        self.link.up_within(limit).await;
+    }
+
     pub(crate) fn place(&self, key: &str, names: &[Name]) -> Place {
         Place {
             value: format!("{}{key}", self.prefix),
@@ -189,7 +194,7 @@ impl L2 {
             answers.values.pop();
             answers.values.extend(self.send(&again, budget).await?.values);
         }
-        Ok(granted(answers, ask, generations, reply::put))
+        self.granted(answers, ask, generations, reply::put, budget).await
     }
 
     /// Asks to be the only process that refreshes the value.
@@ -201,10 +206,42 @@ impl L2 {
     ) -> Result<Grant, Fault> {
         let mut pipeline = redis::pipe();
         self.create_generations(&mut pipeline, ask, generations);
-        pipeline.cmd("SET").arg(&ask.place.claim).arg(&ask.id).arg("NX");
+        pipeline.cmd("SET").arg(&ask.place.claim).arg(&ask.id).arg("NX").arg("GET");
         pipeline.arg("PX").arg(millis(ask.lease).max(1));
         let answers = self.send(&pipeline, budget).await?;
-        Ok(granted(answers, ask, generations, reply::claim))
+        if answers.values.last().is_some_and(reply::is_wrong_type) {
+            self.unlink([ask.place.claim.as_str()], budget).await?;
+        }
+        self.granted(answers, ask, generations, reply::claim, budget).await
+    }
+
+    /// Reads the generations that were created, and last the answer to the attempt itself.
+    async fn granted(
+        &self,
+        mut answers: Answers,
+        ask: &Ask<'_>,
+        generations: &mut [Option<Nonce>],
+        read: fn(&Value) -> Event,
+        budget: &mut Budget,
+    ) -> Result<Grant, Fault> {
+        let event = answers.values.pop().as_ref().map_or(Event::Refused, read);
+        let missing = generations.iter_mut().zip(&ask.place.generations);
+        let missing = missing.filter(|(known, _)| known.is_none());
+        let mut foreign = Vec::new();
+        for ((generation, key), value) in missing.zip(&answers.values) {
+            *generation = reply::created(value, ask.id);
+            if generation.is_none() && reply::is_foreign_generation(value) {
+                foreign.push(key.as_str());
+            }
+        }
+        if !foreign.is_empty() {
+            // It would keep every key with this name from being filled. Removing costs misses only.
+            self.unlink(foreign, budget).await?;
+        }
+        // A generation that is unknown (OOM, foreign): nothing may be filled under it.
+        let are_known = generations.iter().all(Option::is_some);
+        let event = if event == Event::Granted && !are_known { Event::Refused } else { event };
+        Ok(Grant { event, epoch: answers.epoch })
     }
 
     fn create_generations(&self, pipeline: &mut Pipeline, ask: &Ask<'_>, known: &[Option<Nonce>]) {
@@ -237,7 +274,7 @@ impl L2 {
                 .arg("GT");
         }
         // A refresh is over when its value is stored.
-        pipeline.cmd("UNLINK").arg(&ask.place.claim);
+        self.put(&mut pipeline, &ask.place.claim, Head::of(&ask.id), b"", Duration::ZERO);
         let answers = self.send(&pipeline, budget).await?;
         let Some(answer) = answers.values.first() else { return Ok(false) };
         if !reply::is_no_script(answer) {
@@ -249,20 +286,44 @@ impl L2 {
         Ok(retried.first().map(reply::put) == Some(Event::Granted))
     }
 
-    /// Takes our marker away.
+    /// Takes our marker and our claim away.
     pub(crate) async fn release(&self, ask: &Ask<'_>, budget: &mut Budget) -> Result<(), Fault> {
-        self.remove(ask, Head::lease(ask.id), budget).await
+        self.remove(&ask.place.claim, Head::of(&ask.id), budget).await?;
+        self.remove(&ask.place.value, Head::lease(ask.id), budget).await
     }
 
     /// Removes the value with this head.
-    pub(crate) async fn remove(
+    pub(crate) async fn remove_value(
         &self,
         ask: &Ask<'_>,
         head: Head,
         budget: &mut Budget,
     ) -> Result<(), Fault> {
+        self.remove(&ask.place.value, head, budget).await
+    }
+
+    async fn remove(&self, key: &str, head: Head, budget: &mut Budget) -> Result<(), Fault> {
         let mut pipeline = redis::pipe();
-        self.put(&mut pipeline, &ask.place.value, head, b"", Duration::ZERO);
+        self.put(&mut pipeline, key, head, b"", Duration::ZERO);
+        let answers = self.send(&pipeline, budget).await?;
+        if answers.values.first().is_some_and(reply::is_no_script) {
+            pipeline.clear();
+            put_with(&mut pipeline, "EVAL", PUT, key, head, b"", Duration::ZERO);
+            self.send(&pipeline, budget).await?;
+        }
+        Ok(())
+    }
+
+    async fn unlink<'a>(
+        &self,
+        keys: impl IntoIterator<Item = &'a str>,
+        budget: &mut Budget,
+    ) -> Result<(), Fault> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("UNLINK");
+        for key in keys {
+            pipeline.arg(key);
+        }
         self.send(&pipeline, budget).await.map(drop)
     }
 
@@ -355,24 +416,6 @@ fn put_with(
 ) {
     pipeline.cmd(command).arg(script).arg(1).arg(key);
     pipeline.arg(expected.as_bytes()).arg(new).arg(millis(ttl).max(1));
-}
-
-/// Reads the generations that were created, and last the answer to the attempt itself.
-fn granted(
-    mut answers: Answers,
-    ask: &Ask<'_>,
-    generations: &mut [Option<Nonce>],
-    read: fn(&Value) -> Event,
-) -> Grant {
-    let event = answers.values.pop().as_ref().map_or(Event::Refused, read);
-    let missing = generations.iter_mut().filter(|known| known.is_none());
-    for (generation, value) in missing.zip(&answers.values) {
-        *generation = reply::created(value, ask.id);
-    }
-    // A generation that could not be created (OOM) is unknown: nothing may be filled under it.
-    let are_known = generations.iter().all(Option::is_some);
-    let event = if event == Event::Granted && !are_known { Event::Refused } else { event };
-    Grant { event, epoch: answers.epoch }
 }
 
 /// The text that other processes receive: who invalidated, and the hashes of what.

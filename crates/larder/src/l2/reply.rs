@@ -100,13 +100,23 @@ pub(super) fn put(value: &Value) -> Event {
     }
 }
 
-/// The answer of `SET key id NX`.
+/// The answer of `SET key id NX GET`: what was there before.
 pub(super) fn claim(value: &Value) -> Event {
     match value {
-        Value::Okay => Event::Granted,
-        Value::Nil => Event::Lost,
+        Value::Nil => Event::Granted,
+        Value::BulkString(_) => Event::Lost,
+        other if is_wrong_type(other) => Event::Lost,
         _ => Event::Refused,
     }
+}
+
+pub(super) fn is_wrong_type(value: &Value) -> bool {
+    matches!(value, Value::ServerError(error) if error.code() == "WRONGTYPE")
+}
+
+/// Whether something that is no generation stands under a generation's key.
+pub(super) fn is_foreign_generation(value: &Value) -> bool {
+    is_wrong_type(value) || matches!(value, Value::BulkString(bytes) if bytes.len() != 16)
 }
 
 #[cfg(test)]

@@ -53,7 +53,10 @@ pub(crate) enum Step {
 pub(crate) enum Event {
     Fresh,
     Stale(Head),
-    Leased,
+    /// Somebody else has had the lease for this long, as far as this flight has seen.
+    Leased {
+        waited_ms: u64,
+    },
     Dead(Head),
     Absent,
     /// The marker stands, or the claim is ours.
@@ -78,7 +81,6 @@ const LONGEST_WAIT_MS: u64 = 40;
 pub(crate) struct Fetch {
     purpose: Purpose,
     wait_max_ms: u64,
-    waited_ms: u64,
     next_wait_ms: u64,
     lost: u8,
     last: Step,
@@ -86,14 +88,7 @@ pub(crate) struct Fetch {
 
 impl Fetch {
     pub(crate) fn new(purpose: Purpose, wait_max_ms: u64) -> Self {
-        Self {
-            purpose,
-            wait_max_ms,
-            waited_ms: 0,
-            next_wait_ms: FIRST_WAIT_MS,
-            lost: 0,
-            last: Step::Look,
-        }
+        Self { purpose, wait_max_ms, next_wait_ms: FIRST_WAIT_MS, lost: 0, last: Step::Look }
     }
 
     /// The first step: with neither tier to ask there is only the load.
@@ -109,7 +104,7 @@ impl Fetch {
                 Purpose::Read => Step::Serve,
                 Purpose::Refresh => Step::Claim(head),
             },
-            Event::Leased => self.wait(),
+            Event::Leased { waited_ms } => self.wait(waited_ms),
             Event::Dead(head) => Step::Acquire(head),
             Event::Absent => Step::Acquire(Head::default()),
             Event::Granted => match self.last {
@@ -126,12 +121,11 @@ impl Fetch {
         self.last
     }
 
-    fn wait(&mut self) -> Step {
-        if self.waited_ms >= self.wait_max_ms {
+    fn wait(&mut self, waited_ms: u64) -> Step {
+        if waited_ms >= self.wait_max_ms {
             return Step::Load(Lease::None);
         }
-        let pause = self.next_wait_ms.min(self.wait_max_ms - self.waited_ms);
-        self.waited_ms += pause;
+        let pause = self.next_wait_ms.min(self.wait_max_ms - waited_ms);
         self.next_wait_ms = (self.next_wait_ms * 2).min(LONGEST_WAIT_MS);
         Step::Wait(pause)
     }
@@ -167,9 +161,10 @@ mod tests {
     #[test]
     fn waiting_for_another_process_ends_with_a_load_of_our_own() {
         let mut fetch = Fetch::new(Purpose::Read, 100);
-        let mut pauses = vec![];
-        while let Step::Wait(pause) = fetch.next(Event::Leased) {
+        let (mut pauses, mut waited_ms) = (vec![], 0);
+        while let Step::Wait(pause) = fetch.next(Event::Leased { waited_ms }) {
             pauses.push(pause);
+            waited_ms += pause;
             assert_eq!(fetch.next(Event::Waited), Step::Look);
         }
         assert_eq!(pauses, [10, 20, 40, 30]);

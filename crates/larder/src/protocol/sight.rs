@@ -29,12 +29,14 @@ pub(crate) enum Sight<'a> {
         envelope: Envelope<&'a [u8]>,
         head: Head,
         is_stale: bool,
+        /// A lazy name was invalidated: nothing may be served of it past its soft TTL.
+        is_outdated: bool,
     },
     /// Somebody holds the lease.
     Leased,
-    /// Ours, but expired or invalidated; the next fill replaces exactly this head.
+    /// Ours, but expired, invalidated or of another epoch; the next fill replaces exactly this head.
     Dead(Head),
-    /// Not ours: corrupt, of another key, schema, format or epoch. Replaced like a dead one.
+    /// Not ours: corrupt, of another key, schema or format. Replaced like a dead one.
     Foreign(Head),
     Absent,
 }
@@ -54,20 +56,22 @@ impl<'a> Sight<'a> {
                 return Self::Leased;
             }
             Stored::Lease => return Self::Dead(head),
+            Stored::OtherEpoch => return Self::Dead(head),
             Stored::Foreign => return Self::Foreign(head),
             Stored::Value(envelope) => envelope,
         };
         let is_stale = now >= envelope.life.soft;
-        let lazy = if is_stale { names.lazy } else { &[] };
         let mut generations = look.generations.iter();
-        let is_current = names.hard.iter().chain(lazy).all(|name| {
+        let mut is_recorded = |name: &NameHash| {
             let generation = generations.next().copied().flatten();
             generation.is_some_and(|generation| envelope.nonces.contains(&(*name, generation)))
-        });
-        if now >= envelope.life.hard || !is_current {
+        };
+        let is_current = names.hard.iter().all(&mut is_recorded);
+        let is_outdated = !(is_current && names.lazy.iter().all(&mut is_recorded));
+        if now >= envelope.life.hard || !is_current || (is_stale && is_outdated) {
             return Self::Dead(head);
         }
-        Self::Servable { envelope, head, is_stale }
+        Self::Servable { envelope, head, is_stale, is_outdated }
     }
 }
 

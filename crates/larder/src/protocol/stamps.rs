@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::key::{MAX_TAGS, NameHash};
 
 const SLOTS: usize = 1 << 16;
+/// The first slots belong to namespaces and root alone: a tag that shared one would flush them all.
+const WIDE_SLOTS: u64 = 1 << 10;
 
 /// The names of one entry as slot numbers: key, namespace and root, the tags, then the lazy tags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,16 +18,6 @@ pub(crate) struct Slots {
 }
 
 impl Slots {
-    /// `None` if there are more names than an entry may carry.
-    pub(crate) fn new(hard: &[NameHash], lazy: &[NameHash]) -> Option<Self> {
-        let mut slots = [0; 3 + MAX_TAGS];
-        let all = hard.len() + lazy.len();
-        for (slot, name) in slots.get_mut(..all)?.iter_mut().zip(hard.iter().chain(lazy)) {
-            *slot = name.slot();
-        }
-        Some(Self { slots, hard: hard.len() as u8, all: all as u8 })
-    }
-
     /// The names whose invalidation counts at once.
     #[inline]
     fn hard(&self) -> &[u16] {
@@ -50,6 +42,8 @@ pub(crate) struct Stamps {
     /// Everything born before it is dead.
     floor: AtomicU64,
     slot: Box<[AtomicU64]>,
+    /// Odd and random: nobody outside can tell which names share a slot.
+    seed: u128,
     /// How many unapplied invalidations name a slot.
     dirty: Box<[AtomicU32]>,
     /// Their sum, so that the common "none" is one load.
@@ -57,14 +51,36 @@ pub(crate) struct Stamps {
 }
 
 impl Stamps {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(seed: u128) -> Self {
         Self {
+            seed: seed | 1,
             tick: AtomicU64::new(0),
             floor: AtomicU64::new(0),
             slot: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
             dirty: (0..SLOTS).map(|_| AtomicU32::new(0)).collect(),
             dirty_names: AtomicUsize::new(0),
         }
+    }
+
+    /// The slots of an entry's names; `None` if there are more than it may carry.
+    pub(crate) fn slots(&self, hard: &[NameHash], lazy: &[NameHash]) -> Option<Slots> {
+        let mut slots = [0; 3 + MAX_TAGS];
+        let all = hard.len() + lazy.len();
+        for (slot, name) in slots.get_mut(..all)?.iter_mut().zip(hard.iter().chain(lazy)) {
+            *slot = self.slot(*name);
+        }
+        Some(Slots { slots, hard: hard.len() as u8, all: all as u8 })
+    }
+
+    /// Where a name is stamped. Two names may share a slot: that costs a miss, never a stale hit.
+    fn slot(&self, name: NameHash) -> u16 {
+        let spread = (name.0.wrapping_mul(self.seed) >> 64) as u64;
+        let slot = if name.is_wide() {
+            spread % WIDE_SLOTS
+        } else {
+            WIDE_SLOTS + spread % (SLOTS as u64 - WIDE_SLOTS)
+        };
+        slot as u16
     }
 
     /// When a flight is born: read before its first look at Redis or the database.
@@ -78,7 +94,7 @@ impl Stamps {
     pub(crate) fn bump(&self, names: &[NameHash]) {
         let at = self.tick.fetch_add(1, Ordering::AcqRel) + 1;
         for name in names {
-            self.slot[usize::from(name.slot())].fetch_max(at, Ordering::AcqRel);
+            self.slot[usize::from(self.slot(*name))].fetch_max(at, Ordering::AcqRel);
         }
     }
 
@@ -92,14 +108,14 @@ impl Stamps {
     pub(crate) fn soil(&self, names: &[NameHash]) {
         self.dirty_names.fetch_add(names.len(), Ordering::AcqRel);
         for name in names {
-            self.dirty[usize::from(name.slot())].fetch_add(1, Ordering::AcqRel);
+            self.dirty[usize::from(self.slot(*name))].fetch_add(1, Ordering::AcqRel);
         }
     }
 
     /// Takes back one earlier [`Self::soil`] of the same names.
     pub(crate) fn clean(&self, names: &[NameHash]) {
         for name in names {
-            self.dirty[usize::from(name.slot())].fetch_sub(1, Ordering::AcqRel);
+            self.dirty[usize::from(self.slot(*name))].fetch_sub(1, Ordering::AcqRel);
         }
         self.dirty_names.fetch_sub(names.len(), Ordering::AcqRel);
     }
@@ -135,15 +151,17 @@ mod tests {
         NameHash(slot)
     }
 
-    fn slots(hard: &[u128], lazy: &[u128]) -> Slots {
+    const SEED: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+
+    fn slots(stamps: &Stamps, hard: &[u128], lazy: &[u128]) -> Slots {
         let hash = |names: &[u128]| names.iter().map(|&n| name(n)).collect::<Vec<_>>();
-        Slots::new(&hash(hard), &hash(lazy)).expect("few names")
+        stamps.slots(&hash(hard), &hash(lazy)).expect("few names")
     }
 
     #[test]
     fn a_bump_kills_what_was_born_before_and_nothing_else() {
-        let stamps = Stamps::new();
-        let (mine, other) = (slots(&[1, 2], &[]), slots(&[3], &[]));
+        let stamps = Stamps::new(SEED);
+        let (mine, other) = (slots(&stamps, &[1, 2], &[]), slots(&stamps, &[3], &[]));
         let born = stamps.now();
         stamps.bump(&[name(2)]);
         assert!(!stamps.is_valid(born, mine.counting(false)));
@@ -153,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_flush_kills_everything_born_before() {
-        let stamps = Stamps::new();
+        let stamps = Stamps::new(SEED);
         let born = stamps.now();
         stamps.flush();
         assert!(!stamps.is_valid(born, &[]));
@@ -162,19 +180,20 @@ mod tests {
 
     #[test]
     fn a_dirty_name_is_invalid_until_every_row_that_names_it_is_applied() {
-        let stamps = Stamps::new();
+        let stamps = Stamps::new(SEED);
         stamps.soil(&[name(7)]);
         stamps.soil(&[name(7), name(8)]);
         stamps.clean(&[name(7)]);
-        assert!(!stamps.is_valid(stamps.now(), &[7]));
+        let both = slots(&stamps, &[7, 8], &[]);
+        assert!(!stamps.is_valid(stamps.now(), both.counting(false)));
         stamps.clean(&[name(7), name(8)]);
-        assert!(stamps.is_valid(stamps.now(), &[7, 8]));
+        assert!(stamps.is_valid(stamps.now(), both.counting(false)));
     }
 
     #[test]
     fn a_lazy_name_counts_only_after_the_soft_ttl() {
-        let stamps = Stamps::new();
-        let slots = slots(&[1], &[9]);
+        let stamps = Stamps::new(SEED);
+        let slots = slots(&stamps, &[1], &[9]);
         let born = stamps.now();
         stamps.bump(&[name(9)]);
         assert!(stamps.is_valid(born, slots.counting(false)));
@@ -182,8 +201,17 @@ mod tests {
     }
 
     #[test]
+    fn no_tag_shares_a_slot_with_a_namespace_or_root() {
+        let stamps = Stamps::new(SEED);
+        for n in 0..20_000 {
+            assert!(u64::from(stamps.slot(name(n * 0x1_0000_0001))) >= WIDE_SLOTS);
+            assert!(u64::from(stamps.slot(name(n | 1 << 127))) < WIDE_SLOTS);
+        }
+    }
+
+    #[test]
     fn an_entry_with_too_many_names_has_no_slots() {
         let names: Vec<_> = (0..4 + MAX_TAGS as u128).map(name).collect();
-        assert!(Slots::new(&names, &[]).is_none());
+        assert!(Stamps::new(SEED).slots(&names, &[]).is_none());
     }
 }
