@@ -140,8 +140,10 @@ def wrk_result(process):
 
 
 def busy():
-    fields = list(map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:8]))
-    return fields[0] + fields[1] + fields[2] + fields[5] + fields[6]
+    """Ticks of both cores in use, those that the host took for other machines included."""
+    fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    user, nice, system, _, _, interrupts, soft_interrupts, stolen = map(int, fields)
+    return user + nice + system + interrupts + soft_interrupts + stolen
 
 
 def children():
