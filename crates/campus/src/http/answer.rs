@@ -110,7 +110,10 @@ pub(super) fn absence_headers(headers: &mut HeaderMap, origin: Origin) {
 
 fn origin_headers(headers: &mut HeaderMap, origin: Origin) {
     let (x_cache, status) = match origin {
-        Origin::Loaded => ("MISS", HeaderValue::from_static("campus; fwd=miss; stored")),
+        Origin::Loaded { stored: true } => {
+            ("MISS", HeaderValue::from_static("campus; fwd=miss; stored"))
+        }
+        Origin::Loaded { stored: false } => ("MISS", HeaderValue::from_static("campus; fwd=miss")),
         Origin::Off => ("OFF", HeaderValue::from_static("campus; fwd=bypass; detail=OFF")),
         Origin::Database => ("BYPASS", HeaderValue::from_static("campus; fwd=bypass")),
         Origin::Cache { tier, freshness, age, ttl } => {

@@ -21,7 +21,7 @@ pub(super) struct Problem {
     errors: Vec<FieldError>,
     retry_after: Option<u64>,
     /// How it is known that there is nothing.
-    origin: Option<Origin>,
+    origin: Option<Box<Origin>>,
     /// For the log.
     cause: Option<Cause>,
 }
@@ -134,7 +134,7 @@ impl From<learning::Error> for Problem {
         match error {
             learning::Error::Refused(refusal) => refusal.into(),
             learning::Error::Absent(refusal, origin) => {
-                Self { origin: Some(origin), ..refusal.into() }
+                Self { origin: Some(Box::new(origin)), ..refusal.into() }
             }
             learning::Error::Read(error) => error.into(),
             learning::Error::Store(error) => Self::failed(error.is_unavailable(), &error),
@@ -175,7 +175,7 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if let Some(origin) = self.origin {
-            absence_headers(headers, origin);
+            absence_headers(headers, *origin);
         }
         if let Some(cause) = self.cause {
             response.extensions_mut().insert(cause);

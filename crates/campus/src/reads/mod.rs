@@ -68,8 +68,10 @@ pub enum Origin {
         age: Duration,
         ttl: Duration,
     },
-    /// Loaded just now.
-    Loaded,
+    /// Loaded just now, by this read or by one that it waited for.
+    Loaded {
+        stored: bool,
+    },
     /// Loaded, because caching is off.
     Off,
     /// Loaded, because this answer must not come from a cache.
@@ -278,7 +280,10 @@ impl Reads {
         };
         let origin = match (self.caching, tier) {
             (Caching::Off, _) => Origin::Off,
-            (Caching::On, None) => Origin::Loaded,
+            // Only of its own load a read knows whether the fill was refused.
+            (Caching::On, None) => Origin::Loaded {
+                stored: read.source == Source::Loader && read.ttl() > Duration::ZERO,
+            },
             (Caching::On, Some(tier)) => Origin::Cache {
                 tier,
                 freshness: if read.is_stale { Freshness::Stale } else { Freshness::Fresh },

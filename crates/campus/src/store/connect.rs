@@ -60,11 +60,11 @@ impl fmt::Debug for Location {
     }
 }
 
-/// Everything between `://` and `@` but the user name is replaced, and so are query parameters.
-fn without_password(url: &str) -> String {
+/// A URL as it may be shown: of what stands before `@` only the user name, and no query.
+pub fn without_password(url: &str) -> String {
     let url = url.split('?').next().unwrap_or(url);
     let Some((scheme, rest)) = url.split_once("://") else {
-        return "postgres".to_owned();
+        return url.to_owned();
     };
     match rest.rsplit_once('@') {
         Some((login, host)) => {

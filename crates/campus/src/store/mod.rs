@@ -26,7 +26,7 @@ use sea_orm::{
 use sea_orm_migration::MigratorTrait;
 
 pub use self::catalogue::{Counts, Imported};
-pub use connect::Location;
+pub use connect::{Location, without_password};
 pub use enrollments::Ended;
 pub use error::Error;
 pub use tokens::Rotation;
