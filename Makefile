@@ -41,7 +41,7 @@ ci: setup ## What every change must pass
 	$(MAKE) instructions
 
 check-all: ci ## ci, and what needs a tool that must be built first
-	command -v cargo-deny > /dev/null || cargo install --locked cargo-deny
+	command -v cargo-deny > /dev/null || cargo install --locked cargo-deny --version 0.20.2
 	cargo deny check bans licenses sources
 
 bench: setup ## Larder against moka, quick_cache and bare Redis (ROUNDS=7)
