@@ -521,8 +521,13 @@ where
     L: Into<Loaded<V>>,
     E: Send + Sync + 'static,
 {
+    let deadline = time::Instant::now() + limit;
     let guarded = AssertUnwindSafe(async move {
         let _turn = inner.namespaces.may_load(namespace).await;
+        if time::Instant::now() >= deadline {
+            // Its turn came too late: nothing is begun that nobody waits for.
+            std::future::pending::<()>().await;
+        }
         inner.namespaces.count(namespace, Count::Load);
         load().await.map(|loaded| loaded.map(Into::into))
     });

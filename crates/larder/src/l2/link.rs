@@ -27,7 +27,7 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 /// A live connection is asked this often whether it still reaches the same data set: a server that
 /// was promoted keeps its connections.
 const VERIFY_EVERY: Duration = Duration::from_secs(1);
-/// A connection that was lost sooner was no good: the next attempt waits.
+/// Connections that are lost sooner, one after the other, are no good: the next attempt waits.
 const GOOD_AFTER: Duration = Duration::from_secs(1);
 /// The first 16 hex digits of the data set's identity; another one after a restart or failover. A
 /// replica has its master's, and would keep it when it is promoted: it is refused.
@@ -207,7 +207,7 @@ impl Shared {
 }
 
 async fn stay_connected(shared: Arc<Shared>, connected: impl Fn(u64)) {
-    let mut log = Log::default();
+    let (mut log, mut short_lived) = (Log::default(), 0);
     loop {
         let pause = match shared.connect().await {
             Ok(live) => {
@@ -218,7 +218,8 @@ async fn stay_connected(shared: Arc<Shared>, connected: impl Fn(u64)) {
                 log.up();
                 shared.watch(&live).await;
                 log.down(&Fault::Broken);
-                if since.elapsed() >= GOOD_AFTER {
+                short_lived = if since.elapsed() >= GOOD_AFTER { 0 } else { short_lived + 1 };
+                if short_lived <= 1 {
                     continue;
                 }
                 PROBE_REFUSED_EVERY

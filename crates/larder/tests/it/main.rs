@@ -1,7 +1,7 @@
 //! Larder through its public interface, on a real Redis that each test starts for itself.
-
 mod faults;
 mod foreign_bytes;
+mod holes;
 mod invalidation;
 mod limits;
 mod races;
