@@ -50,7 +50,7 @@ impl Shared {
             "course:search@1:".to_owned(),
             format!("course:detail@1:{course}"),
             format!("course:content@1:{course}"),
-            format!("course:enrollment_count@1:{course}"),
+            format!("course:enrollment_count@2:{course}"),
             format!("course:enrolled@1:{student}:{course}"),
             format!("user:profile@1:{teacher}"),
             format!("user:instructor@1:{teacher}"),

@@ -91,6 +91,28 @@ async fn an_unpublished_course_is_read_past_the_cache_and_may_not_be_stored() {
 }
 
 #[tokio::test]
+async fn a_hidden_course_and_none_at_all_look_alike() {
+    let app = TestApp::start().await;
+    let ada = app.instructor("ada").await;
+    let hidden = app.draft(&ada, "Secret plans").await;
+    for path in ["", "/seats"] {
+        let mut seen = Vec::new();
+        for id in [hidden, hidden + 1] {
+            let mut answers = Vec::new();
+            for _ in 0..2 {
+                let answer = app.get(&format!("/courses/{id}{path}")).await.expect(404);
+                let mut headers = answer.headers.clone();
+                headers.remove("x-request-id");
+                headers.remove("date");
+                answers.push((headers, answer.body));
+            }
+            seen.push(answers);
+        }
+        assert_eq!(seen[0], seen[1], "/courses/{{id}}{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_warm_cache_gives_a_protected_body_to_nobody_without_a_token() {
     let app = TestApp::start().await;
     let (ada, sam) = (app.instructor("ada").await, app.student("sam").await);
