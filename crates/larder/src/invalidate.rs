@@ -9,7 +9,7 @@ use crate::{
     Cache, CacheKey, Public, Tag,
     cache::Inner,
     entry::Nonce,
-    key::{Name, NameHash, unversioned, write_key},
+    key::{Name, NameHash, write_key},
     l2::{Fault, L2, message},
     protocol::{
         backlog::{Backlog, MOST_ROWS, Overflow},
@@ -58,7 +58,7 @@ impl Names {
     pub fn scoped_key<K: CacheKey>(mut self, scope: &K::Scope, key: &K) -> Self {
         // A key that cannot be rendered was never cached.
         if let Some(rendered) = write_key(key, scope).rendered() {
-            self.names.push(Name::Key(unversioned(rendered)));
+            self.names.push(Name::key(rendered));
             self.values.push(rendered.to_owned());
         }
         self
@@ -67,20 +67,20 @@ impl Names {
     /// Names every entry with this tag.
     #[must_use]
     pub fn tag(mut self, tag: Tag) -> Self {
-        self.names.push(Name::Tag(tag.to_string()));
+        self.names.push(Name::tag(tag));
         self
     }
 
     /// Names every entry of a namespace.
     #[must_use]
     pub fn namespace(mut self, namespace: &'static str) -> Self {
-        self.names.push(Name::Namespace(namespace));
+        self.names.push(Name::namespace(namespace));
         self
     }
 
     /// Names every entry of the installation.
     pub fn everything() -> Self {
-        Self { names: vec![Name::Root], values: Vec::new() }
+        Self { names: vec![Name::root()], values: Vec::new() }
     }
 
     /// How many names these are.
@@ -185,7 +185,7 @@ struct Row {
 impl Row {
     fn new(names: Names) -> Arc<Self> {
         let Names { names, values } = names;
-        let hashes = names.iter().map(Name::hash).collect();
+        let hashes = names.iter().map(|name| name.hash).collect();
         Arc::new(Self { names, values, hashes })
     }
 }

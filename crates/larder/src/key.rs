@@ -1,7 +1,5 @@
 //! Typed keys: what a cached value is called in both tiers, and to whom it belongs.
 
-use std::fmt::Write as _;
-
 use arrayvec::ArrayVec;
 use serde::{Serialize, de::DeserializeOwned};
 use xxhash_rust::xxh3::xxh3_128;
@@ -296,13 +294,6 @@ pub fn render_key<K: CacheKey>(key: &K, scope: &K::Scope) -> Option<String> {
     write_key(key, scope).rendered().map(str::to_owned)
 }
 
-/// `course:detail@1:42` without its schema number: what invalidations and generations name.
-pub(crate) fn unversioned(rendered: &str) -> String {
-    let Some((name, rest)) = rendered.split_once('@') else { return rendered.to_owned() };
-    let segments = rest.find(':').map_or("", |at| &rest[at..]);
-    format!("{name}{segments}")
-}
-
 const fn is_valid_name(name: &str) -> bool {
     let bytes = name.as_bytes();
     let (mut at, mut colons, mut previous) = (0, 0, b':');
@@ -327,7 +318,12 @@ const fn is_valid_name(name: &str) -> bool {
 /// assert_eq!(Tag::named("courses").to_string(), "courses");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Tag(String);
+pub struct Tag {
+    /// The name of its generation: built once, on the way to where it is needed.
+    generation: String,
+}
+
+const TAG_GENERATION: &str = "~g:t:";
 
 impl Tag {
     /// A tag for one thing of a kind: `course:42`. The id is escaped like a key segment.
@@ -335,22 +331,32 @@ impl Tag {
         let mut writer = KeyWriter::new();
         id.write(&mut writer);
         match writer.rendered() {
-            Some(id) => Self(format!("{kind}{id}")),
+            Some(id) => Self { generation: joined(&[TAG_GENERATION, kind, id]) },
             // An id that cannot stand in a key still needs a tag of its own: name it by its hash.
-            None => Self(format!("{kind}:%{:032x}", xxh3_128(&writer.bytes))),
+            None => {
+                let hash = format!(":%{:032x}", xxh3_128(&writer.bytes));
+                Self { generation: joined(&[TAG_GENERATION, kind, &hash]) }
+            }
         }
     }
 
     /// A tag for a whole collection: `courses`.
     pub fn named(name: &'static str) -> Self {
-        Self(name.to_owned())
+        Self { generation: joined(&[TAG_GENERATION, name]) }
     }
 }
 
 impl std::fmt::Display for Tag {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.generation[TAG_GENERATION.len()..])
     }
+}
+
+/// One allocation for all parts.
+pub(crate) fn joined(parts: &[&str]) -> String {
+    let mut text = String::with_capacity(parts.iter().map(|part| part.len()).sum());
+    parts.iter().for_each(|part| text.push_str(part));
+    text
 }
 
 /// Collects the tags of one key; see [`CacheKey::tags`].
@@ -373,37 +379,45 @@ impl Tags {
     }
 }
 
-/// What an invalidation can name. Each kind has its own generation key in Redis.
+/// What an invalidation can name: a key, a tag, a namespace or everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Name {
-    /// One unversioned key.
-    Key(String),
-    Tag(String),
-    Namespace(&'static str),
-    Root,
+pub(crate) struct Name {
+    /// The name of its generation, behind the prefix. Each kind has its own.
+    pub(crate) generation: String,
+    pub(crate) hash: NameHash,
 }
 
 impl Name {
-    /// The name of its generation, behind the prefix.
-    pub(crate) fn generation(&self) -> String {
-        let mut key = String::from("~g:");
-        let _ = match self {
-            Self::Key(name) => write!(key, "k:{name}"),
-            Self::Tag(name) => write!(key, "t:{name}"),
-            Self::Namespace(name) => write!(key, "n:{name}"),
-            Self::Root => write!(key, "r"),
-        };
-        key
+    /// A key without its schema number, `course:detail:42` of `course:detail@1:42`: all versions
+    /// hear of its invalidation.
+    pub(crate) fn key(rendered: &str) -> Self {
+        let (family, rest) = rendered.split_once('@').unwrap_or((rendered, ""));
+        let segments = rest.find(':').map_or("", |at| &rest[at..]);
+        Self::narrow(joined(&["~g:k:", family, segments]))
+    }
+
+    pub(crate) fn tag(tag: Tag) -> Self {
+        Self::narrow(tag.generation)
+    }
+
+    pub(crate) fn namespace(name: &str) -> Self {
+        Self::wide(joined(&["~g:n:", name]))
+    }
+
+    pub(crate) fn root() -> Self {
+        Self::wide("~g:r".to_owned())
     }
 
     /// A fixed hash: every process must find the same nonce for a name. Its highest bit tells the
     /// names that stand for many keys.
-    pub(crate) fn hash(&self) -> NameHash {
-        let hash = xxh3_128(self.generation().as_bytes());
-        NameHash(match self {
-            Self::Key(_) | Self::Tag(_) => hash & !NameHash::WIDE,
-            Self::Namespace(_) | Self::Root => hash | NameHash::WIDE,
-        })
+    fn narrow(generation: String) -> Self {
+        let hash = NameHash(xxh3_128(generation.as_bytes()) & !NameHash::WIDE);
+        Self { generation, hash }
+    }
+
+    fn wide(generation: String) -> Self {
+        let hash = NameHash(xxh3_128(generation.as_bytes()) | NameHash::WIDE);
+        Self { generation, hash }
     }
 }
 
@@ -459,9 +473,13 @@ mod tests {
 
     #[test]
     fn the_schema_number_is_not_part_of_the_name() {
-        assert_eq!(unversioned("course:detail@1:42"), "course:detail:42");
-        assert_eq!(unversioned("progress@12:7:a%40b"), "progress:7:a%40b");
-        assert_eq!(unversioned("system:stats@1"), "system:stats");
+        for (key, generation) in [
+            ("course:detail@1:42", "~g:k:course:detail:42"),
+            ("progress@12:7:a%40b", "~g:k:progress:7:a%40b"),
+            ("system:stats@1", "~g:k:system:stats"),
+        ] {
+            assert_eq!(Name::key(key).generation, generation);
+        }
     }
 
     #[test]

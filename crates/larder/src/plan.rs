@@ -8,7 +8,7 @@ use crate::{
     CacheKey, KeyWriter, Policy, Tags,
     cache::Inner,
     entry::Nonce,
-    key::{Family, Name, NameHash, unversioned},
+    key::{Family, Name, NameHash},
     l2::Place,
     protocol::{sight::Names, stamps::Slots},
     stats::NamespaceId,
@@ -41,12 +41,12 @@ impl<K: CacheKey> Plan<K> {
         let rendered = written.rendered().ok_or(namespace)?;
         let mut tags = Tags::default();
         key.tags(scope, &mut tags);
-        let mut names =
-            vec![Name::Key(unversioned(rendered)), Name::Namespace(K::NAMESPACE), Name::Root];
-        names.extend(tags.hard.iter().map(|tag| Name::Tag(tag.to_string())));
+        let mut names = Vec::with_capacity(3 + tags.hard.len() + tags.lazy.len());
+        names.extend([Name::key(rendered), Name::namespace(K::NAMESPACE), Name::root()]);
+        names.extend(tags.hard.into_iter().map(Name::tag));
         let hard = names.len();
-        names.extend(tags.lazy.iter().map(|tag| Name::Tag(tag.to_string())));
-        let hashes: Vec<_> = names.iter().map(Name::hash).collect();
+        names.extend(tags.lazy.into_iter().map(Name::tag));
+        let hashes: Vec<_> = names.iter().map(|name| name.hash).collect();
         Ok(Self {
             key: rendered.into(),
             slots: inner.stamps.slots(&hashes[..hard], &hashes[hard..]).ok_or(namespace)?,

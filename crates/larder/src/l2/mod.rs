@@ -13,7 +13,7 @@ use crate::{
     clock::millis,
     entry::{Head, Nonce},
     error::ConfigError,
-    key::{Name, NameHash},
+    key::{Name, NameHash, joined},
     protocol::fetch::Event,
 };
 
@@ -86,8 +86,6 @@ pub(crate) struct L2 {
 pub(crate) struct Place {
     /// The full value key.
     pub(crate) value: String,
-    /// The full refresh-claim key.
-    claim: String,
     /// The full generation keys, hard names first.
     generations: Vec<String>,
 }
@@ -145,14 +143,16 @@ impl L2 {
     }
 
     pub(crate) fn place(&self, key: &str, names: &[Name]) -> Place {
+        let generation = |name: &Name| joined(&[&self.prefix, &name.generation]);
         Place {
-            value: format!("{}{key}", self.prefix),
-            claim: format!("{}~r:{key}", self.prefix),
-            generations: names
-                .iter()
-                .map(|name| format!("{}{}", self.prefix, name.generation()))
-                .collect(),
+            value: joined(&[&self.prefix, key]),
+            generations: names.iter().map(generation).collect(),
         }
+    }
+
+    /// Where the claim to refresh a value stands.
+    fn claim_key(&self, place: &Place) -> String {
+        joined(&[&self.prefix, "~r:", &place.value[self.prefix.len()..]])
     }
 
     /// Reads the value, then the generations of its names: in this order a value is never judged
@@ -206,11 +206,12 @@ impl L2 {
     ) -> Result<Grant, Fault> {
         let mut pipeline = redis::pipe();
         self.create_generations(&mut pipeline, ask, generations);
-        pipeline.cmd("SET").arg(&ask.place.claim).arg(&ask.id).arg("NX").arg("GET");
+        let claim = self.claim_key(ask.place);
+        pipeline.cmd("SET").arg(&claim).arg(&ask.id).arg("NX").arg("GET");
         pipeline.arg("PX").arg(millis(ask.lease).max(1));
         let answers = self.send(&pipeline, budget).await?;
         if answers.values.last().is_some_and(reply::is_wrong_type) {
-            self.unlink([ask.place.claim.as_str()], budget).await?;
+            self.unlink([claim.as_str()], budget).await?;
         }
         self.granted(answers, ask, generations, reply::claim, budget).await
     }
@@ -274,7 +275,7 @@ impl L2 {
                 .arg("GT");
         }
         // A refresh is over when its value is stored.
-        self.put(&mut pipeline, &ask.place.claim, Head::of(&ask.id), b"", Duration::ZERO);
+        self.put(&mut pipeline, &self.claim_key(ask.place), Head::of(&ask.id), b"", Duration::ZERO);
         let answers = self.send(&pipeline, budget).await?;
         let Some(answer) = answers.values.first() else { return Ok(false) };
         if !reply::is_no_script(answer) {
@@ -288,7 +289,7 @@ impl L2 {
 
     /// Takes our marker and our claim away.
     pub(crate) async fn release(&self, ask: &Ask<'_>, budget: &mut Budget) -> Result<(), Fault> {
-        self.remove(&ask.place.claim, Head::of(&ask.id), budget).await?;
+        self.remove(&self.claim_key(ask.place), Head::of(&ask.id), budget).await?;
         self.remove(&ask.place.value, Head::lease(ask.id), budget).await
     }
 
@@ -335,7 +336,7 @@ impl L2 {
         budget: &mut Budget,
     ) -> Result<(), Fault> {
         let mut pipeline = redis::pipe();
-        pipeline.cmd("PEXPIRE").arg(&ask.place.claim).arg(millis(pause));
+        pipeline.cmd("PEXPIRE").arg(self.claim_key(ask.place)).arg(millis(pause));
         self.send(&pipeline, budget).await.map(drop)
     }
 
@@ -377,10 +378,10 @@ impl L2 {
     ) {
         pipeline.cmd(command).arg(script).arg(names.len() + values.len() + 1);
         for value in values {
-            pipeline.arg(format!("{}{value}", self.prefix));
+            pipeline.arg(joined(&[&self.prefix, value]));
         }
         for name in names {
-            pipeline.arg(format!("{}{}", self.prefix, name.generation()));
+            pipeline.arg(joined(&[&self.prefix, &name.generation]));
         }
         pipeline.arg(&self.sequence).arg(&self.channel).arg(message);
     }
