@@ -53,7 +53,11 @@ fn take_lock(config: &Config) -> Result<Option<DatabaseLock>, Failure> {
         Claim::HeldBy(holder) => {
             let file = file.display();
             if config.redis.is_some() {
-                tracing::warn!("{file} is served by {holder} too; they share Redis");
+                tracing::warn!(
+                    "{file} is served by {holder} too: it must use the same REDIS_URL, and each may \
+                     show what the other has changed late, until its own L1 forgets it \
+                     (CACHE_L1_MAX_TTL)"
+                );
                 return Ok(None);
             }
             Err(format!(

@@ -56,8 +56,9 @@ struct CourseListParams {
     /// The least average rating, in stars.
     #[param(minimum = 0, maximum = 5)]
     min_rating: Option<f64>,
+    /// `recent` unless given; `top_rated` weighs the average by the number of ratings.
     #[serde(default)]
-    #[param(inline, default = "recent")]
+    #[param(inline)]
     sort_by: CourseSort,
 }
 
