@@ -233,27 +233,26 @@ async fn stay_connected(shared: Arc<Shared>, connected: impl Fn(u64)) {
     }
 }
 
-/// Says once that Redis went away or came back, and repeats itself only now and then.
+/// Says that Redis went away, again only now and then, and once that it is back.
 #[derive(Default)]
 struct Log {
-    last: Option<time::Instant>,
+    last_down: Option<time::Instant>,
+    said_up: bool,
 }
 
 impl Log {
     fn up(&mut self) {
-        if self.is_due() {
+        if !self.said_up {
             tracing::info!("redis is connected");
+            self.said_up = true;
         }
     }
 
     fn down(&mut self, fault: &Fault) {
-        if self.is_due() {
+        if self.last_down.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
             tracing::warn!(%fault, "redis is unavailable; reads load without it");
-            self.last = Some(time::Instant::now());
+            self.last_down = Some(time::Instant::now());
+            self.said_up = false;
         }
-    }
-
-    fn is_due(&self) -> bool {
-        self.last.is_none_or(|at| at.elapsed() >= LOG_EVERY)
     }
 }
