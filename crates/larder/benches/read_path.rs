@@ -164,6 +164,31 @@ impl Drop for Redis {
     }
 }
 
+/// A client of its own, and on the server what the bare reads ask for.
+async fn filled_connection(url: &str) -> redis::aio::MultiplexedConnection {
+    let settings = redis::io::tcp::TcpSettings::default().set_nodelay(true);
+    let info = redis::IntoConnectionInfo::into_connection_info(url).expect("valid");
+    let client = redis::Client::open(info.set_tcp_settings(settings)).expect("valid");
+    let mut connection = client.get_multiplexed_async_connection().await.expect("up");
+    for id in 0..IDS {
+        let bytes = rmp_serde::to_vec_named(&Course::new(id)).expect("encodes");
+        redis::cmd("SET")
+            .arg(format!("raw:{id}"))
+            .arg(bytes)
+            .exec_async(&mut connection)
+            .await
+            .expect("set");
+    }
+    for name in ["~g:k:", "~g:t:", "~g:n:", "~g:r", "~g:t:courses"] {
+        for half in ["raw:0", "raw:1"] {
+            let mut set = redis::cmd("SET");
+            set.arg(format!("{name}{half}")).arg([7_u8; 16].as_slice());
+            set.exec_async(&mut connection).await.expect("set");
+        }
+    }
+    connection
+}
+
 fn l2_hit(criterion: &mut Criterion) {
     let (ids, rt, redis) = (Ids(Cell::new(1)), runtime(), Redis::start());
     let cache = rt.block_on(async {
@@ -188,22 +213,7 @@ fn l2_hit(criterion: &mut Criterion) {
     });
     assert_eq!(cache.stats().namespaces.remove(0).loads, IDS, "only hits were measured");
 
-    let connection = rt.block_on(async {
-        let settings = redis::io::tcp::TcpSettings::default().set_nodelay(true);
-        let info = redis::IntoConnectionInfo::into_connection_info(redis.url()).expect("valid");
-        let client = redis::Client::open(info.set_tcp_settings(settings)).expect("valid");
-        let mut connection = client.get_multiplexed_async_connection().await.expect("up");
-        for id in 0..IDS {
-            let bytes = rmp_serde::to_vec_named(&Course::new(id)).expect("encodes");
-            redis::cmd("SET")
-                .arg(format!("raw:{id}"))
-                .arg(bytes)
-                .exec_async(&mut connection)
-                .await
-                .expect("set");
-        }
-        connection
-    });
+    let connection = rt.block_on(filled_connection(&redis.url()));
     group.bench_function("raw_get_and_decode", |bench| {
         bench.to_async(&rt).iter(|| async {
             let (mut connection, id) = (connection.clone(), ids.next());
@@ -212,6 +222,21 @@ fn l2_hit(criterion: &mut Criterion) {
                 .query_async(&mut connection)
                 .await
                 .expect("get");
+            let course: Course = rmp_serde::from_slice(&bytes).expect("decodes");
+            black_box(Arc::new(course).price_cents)
+        });
+    });
+    // The same bytes on the wire as Larder's: what a second command costs whoever sends it.
+    group.bench_function("raw_get_mget_and_decode", |bench| {
+        bench.to_async(&rt).iter(|| async {
+            let (mut connection, id) = (connection.clone(), ids.next());
+            let mut pipeline = redis::Pipeline::with_capacity(2);
+            pipeline.cmd("GETRANGE").arg(format!("raw:{id}")).arg(0).arg(1 << 20);
+            let names = ["~g:k:", "~g:t:", "~g:n:", "~g:r", "~g:t:courses"];
+            pipeline.cmd("MGET").arg(names.map(|name| format!("{name}raw:{}", id % 2)).as_slice());
+            let (bytes, nonces): (Vec<u8>, Vec<Vec<u8>>) =
+                pipeline.query_async(&mut connection).await.expect("get");
+            assert_eq!(nonces.len(), 5);
             let course: Course = rmp_serde::from_slice(&bytes).expect("decodes");
             black_box(Arc::new(course).price_cents)
         });

@@ -68,7 +68,7 @@ impl Cache {
     /// On a miss outside of a tokio runtime.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the load running for the others and for the cache.
+    /// Dropping the future leaves a load that has begun running, for the others and for the cache.
     ///
     /// ```
     /// # use larder::*; use std::time::Duration;

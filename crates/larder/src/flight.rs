@@ -26,6 +26,8 @@ pub(crate) enum Landing {
     Failed(Failure),
     /// A refresh that another process makes.
     GaveUp,
+    /// The leader went away before there was anything to land: whoever joined boards again.
+    Abandoned,
 }
 
 /// A load under way.
@@ -50,7 +52,7 @@ impl Flight {
 
     /// Waits for the end. Dropping this future leaves the flight to the others.
     pub(crate) async fn land(self) -> Landing {
-        self.landing.await.unwrap_or(Landing::Failed(Failure::ShutDown))
+        self.landing.await.unwrap_or(Landing::Abandoned)
     }
 }
 

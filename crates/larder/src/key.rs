@@ -1,8 +1,10 @@
 //! Typed keys: what a cached value is called in both tiers, and to whom it belongs.
 
+use std::borrow::Cow;
+
 use arrayvec::ArrayVec;
 use serde::{Serialize, de::DeserializeOwned};
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{xxh3_128, xxh3_128_with_seed};
 
 use crate::{Policy, weigh};
 
@@ -318,12 +320,7 @@ const fn is_valid_name(name: &str) -> bool {
 /// assert_eq!(Tag::named("courses").to_string(), "courses");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Tag {
-    /// The name of its generation: built once, on the way to where it is needed.
-    generation: String,
-}
-
-const TAG_GENERATION: &str = "~g:t:";
+pub struct Tag(Cow<'static, str>);
 
 impl Tag {
     /// A tag for one thing of a kind: `course:42`. The id is escaped like a key segment.
@@ -331,24 +328,21 @@ impl Tag {
         let mut writer = KeyWriter::new();
         id.write(&mut writer);
         match writer.rendered() {
-            Some(id) => Self { generation: joined(&[TAG_GENERATION, kind, id]) },
+            Some(id) => Self(joined(&[kind, id]).into()),
             // An id that cannot stand in a key still needs a tag of its own: name it by its hash.
-            None => {
-                let hash = format!(":%{:032x}", xxh3_128(&writer.bytes));
-                Self { generation: joined(&[TAG_GENERATION, kind, &hash]) }
-            }
+            None => Self(format!("{kind}:%{:032x}", xxh3_128(&writer.bytes)).into()),
         }
     }
 
     /// A tag for a whole collection: `courses`.
     pub fn named(name: &'static str) -> Self {
-        Self { generation: joined(&[TAG_GENERATION, name]) }
+        Self(Cow::Borrowed(name))
     }
 }
 
 impl std::fmt::Display for Tag {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.generation[TAG_GENERATION.len()..])
+        f.write_str(&self.0)
     }
 }
 
@@ -382,9 +376,30 @@ impl Tags {
 /// What an invalidation can name: a key, a tag, a namespace or everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Name {
-    /// The name of its generation, behind the prefix. Each kind has its own.
-    pub(crate) generation: String,
+    pub(crate) kind: NameKind,
+    pub(crate) text: Cow<'static, str>,
     pub(crate) hash: NameHash,
+}
+
+/// The kinds of names; names of two kinds are never the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NameKind {
+    Key,
+    Tag,
+    Namespace,
+    Root,
+}
+
+impl NameKind {
+    /// What the generations of this kind are called in Redis, before the name's text.
+    pub(crate) const fn generation(self) -> &'static str {
+        match self {
+            Self::Key => "~g:k:",
+            Self::Tag => "~g:t:",
+            Self::Namespace => "~g:n:",
+            Self::Root => "~g:r",
+        }
+    }
 }
 
 impl Name {
@@ -393,35 +408,34 @@ impl Name {
     pub(crate) fn key(rendered: &str) -> Self {
         let (family, rest) = rendered.split_once('@').unwrap_or((rendered, ""));
         let segments = rest.find(':').map_or("", |at| &rest[at..]);
-        Self::narrow(joined(&["~g:k:", family, segments]))
+        Self::new(NameKind::Key, joined(&[family, segments]).into())
     }
 
     pub(crate) fn tag(tag: Tag) -> Self {
-        Self::narrow(tag.generation)
+        Self::new(NameKind::Tag, tag.0)
     }
 
-    pub(crate) fn namespace(name: &str) -> Self {
-        Self::wide(joined(&["~g:n:", name]))
+    pub(crate) fn namespace(name: &'static str) -> Self {
+        Self::new(NameKind::Namespace, Cow::Borrowed(name))
     }
 
     pub(crate) fn root() -> Self {
-        Self::wide("~g:r".to_owned())
+        Self::new(NameKind::Root, Cow::Borrowed(""))
     }
 
-    /// A fixed hash: every process must find the same nonce for a name. Its highest bit tells the
-    /// names that stand for many keys.
-    fn narrow(generation: String) -> Self {
-        let hash = NameHash(xxh3_128(generation.as_bytes()) & !NameHash::WIDE);
-        Self { generation, hash }
-    }
-
-    fn wide(generation: String) -> Self {
-        let hash = NameHash(xxh3_128(generation.as_bytes()) | NameHash::WIDE);
-        Self { generation, hash }
+    /// A fixed hash: every process must find the same nonce for a name.
+    fn new(kind: NameKind, text: Cow<'static, str>) -> Self {
+        let hash = xxh3_128_with_seed(text.as_bytes(), kind as u64);
+        let hash = match kind {
+            NameKind::Key | NameKind::Tag => hash & !NameHash::WIDE,
+            NameKind::Namespace | NameKind::Root => hash | NameHash::WIDE,
+        };
+        Self { kind, text, hash: NameHash(hash) }
     }
 }
 
-/// The 128-bit identity of a [`Name`] in envelopes, messages and stamps.
+/// The 128-bit identity of a [`Name`] in envelopes, messages and stamps. Its highest bit tells the
+/// names that stand for many keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct NameHash(pub(crate) u128);
 
@@ -473,13 +487,20 @@ mod tests {
 
     #[test]
     fn the_schema_number_is_not_part_of_the_name() {
-        for (key, generation) in [
-            ("course:detail@1:42", "~g:k:course:detail:42"),
-            ("progress@12:7:a%40b", "~g:k:progress:7:a%40b"),
-            ("system:stats@1", "~g:k:system:stats"),
+        for (key, text) in [
+            ("course:detail@1:42", "course:detail:42"),
+            ("progress@12:7:a%40b", "progress:7:a%40b"),
+            ("system:stats@1", "system:stats"),
         ] {
-            assert_eq!(Name::key(key).generation, generation);
+            assert_eq!(Name::key(key).text, text);
         }
+    }
+
+    #[test]
+    fn names_of_two_kinds_are_two_names() {
+        let (key, tag) = (Name::key("courses@1"), Name::tag(Tag::named("courses")));
+        let namespace = Name::namespace("courses");
+        assert!(key.hash != tag.hash && tag.hash != namespace.hash && key.hash != namespace.hash);
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl<K: CacheKey> Plan<K> {
             hard,
             namespace,
             policy: inner.policy::<K>(),
-            place: inner.l2.as_ref().map(|l2| l2.place(rendered, &names)),
+            place: inner.l2.as_ref().map(|l2| l2.place(rendered, names)),
             of: PhantomData,
         })
     }

@@ -7,12 +7,12 @@ use crate::{
     cache::Inner,
     clock::millis,
     error::Failure,
-    flight::{Boarding, Landing, Origin},
+    flight::{Boarding, Flight, Landing, Origin, Pilot},
     key::write_key,
     l1::Entry,
     l2::L2,
     plan::Plan,
-    protocol::fetch::Purpose,
+    protocol::fetch::{Purpose, Step},
     stats::{Count, NamespaceId},
     trip::{self, Trip},
 };
@@ -95,22 +95,27 @@ impl Cache {
             }
         };
         if inner.caches(K::NAMESPACE) {
-            for is_last in [false, true] {
+            let mut was_overtaken = false;
+            loop {
                 match inner.board(&plan) {
                     Boarding::Leads(flight, pilot) => {
-                        let trip = Trip::new::<A>(inner, &plan, flight.born);
-                        tokio::spawn(trip.fly(Purpose::Read, pilot, load));
-                        let landing = flight.land().await;
+                        let trip = Trip::new::<A>(inner, &plan, flight.born, Purpose::Read);
+                        let landing = lead(trip, flight, pilot, load).await;
                         let answer = inner.answer(&plan, landing, Source::Loader);
                         return answer.unwrap_or(Err(LoadError::shut_down()));
                     }
                     Boarding::Joined(flight) => {
                         let landing = flight.clone().land().await;
-                        if !is_last && !flight.is_joinable(&inner.stamps) {
+                        if matches!(landing, Landing::Abandoned) {
                             continue;
                         }
-                        if let Some(answer) = inner.answer(&plan, landing, Source::Joined) {
-                            return answer;
+                        if !was_overtaken && !flight.is_joinable(&inner.stamps) {
+                            was_overtaken = true;
+                            continue;
+                        }
+                        match inner.answer(&plan, landing, Source::Joined) {
+                            Some(answer) => return answer,
+                            None => break,
                         }
                     }
                 }
@@ -144,7 +149,7 @@ impl Cache {
         };
         let seen = if self.inner.caches(K::NAMESPACE) && self.inner.may_ask_l2(&plan) {
             let born = self.inner.stamps.now();
-            Trip::new::<Arc<K::Value>>(&self.inner, &plan, born).glance().await
+            Trip::new::<Arc<K::Value>>(&self.inner, &plan, born, Purpose::Read).glance().await
         } else {
             None
         };
@@ -180,9 +185,12 @@ impl Cache {
         let Ok(plan) = Plan::new(&self.inner, key, scope, written) else { return };
         let plan = Arc::new(plan);
         if let Boarding::Leads(flight, pilot) = self.inner.board(&plan) {
-            let trip = Trip::new::<Option<Arc<K::Value>>>(&self.inner, &plan, flight.born);
+            let born = flight.born;
+            let mut trip =
+                Trip::new::<Option<Arc<K::Value>>>(&self.inner, &plan, born, Purpose::Refresh);
             tokio::spawn(async move {
-                trip.fly(Purpose::Refresh, pilot, load).await;
+                let step = trip.look_first().await;
+                trip.fly(step, pilot, load).await;
                 drop(permit);
             });
         }
@@ -248,7 +256,7 @@ impl Inner {
                 self.namespaces.count(plan.namespace, Count::Miss);
                 return Some(Err(error));
             }
-            Landing::GaveUp => return None,
+            Landing::GaveUp | Landing::Abandoned => return None,
         };
         let source = match origin {
             Origin::L2 => Source::L2,
@@ -293,6 +301,37 @@ impl Inner {
                 Err(failure.into_error().unwrap_or_else(LoadError::shut_down))
             }
         }
+    }
+}
+
+/// Leads a flight. Most end with the first look, which leaves nothing behind and is made here, in
+/// the caller's task; whatever else there is to do goes on in a task of its own if the caller goes
+/// away.
+async fn lead<K, F, L, E>(
+    mut trip: Trip<K>,
+    flight: Flight,
+    mut pilot: Pilot,
+    load: impl FnOnce() -> F + Send + 'static,
+) -> Landing
+where
+    K: CacheKey,
+    F: Future<Output = Result<Option<L>, E>> + Send + 'static,
+    L: Into<Loaded<K::Value>> + 'static,
+    E: Send + Sync + 'static,
+{
+    let mut step = trip.look_first().await;
+    let mut seen = None;
+    if step == Step::Serve {
+        seen = trip.seen();
+        match trip.serve(&mut pilot) {
+            Some(refresh) => step = refresh,
+            None => return seen.unwrap_or(Landing::Abandoned),
+        }
+    }
+    tokio::spawn(trip.fly(step, pilot, load));
+    match seen {
+        Some(landing) => landing,
+        None => flight.land().await,
     }
 }
 

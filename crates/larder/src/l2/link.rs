@@ -164,9 +164,10 @@ impl Shared {
     /// Connects and probes: the connection counts only if Redis answers in little more than half of
     /// the time that a read has for it, since a read may have to ask twice.
     async fn connect(&self) -> Result<Live, Fault> {
+        // Whoever waits for an answer has a timeout of their own.
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(CONNECT_TIMEOUT));
+            .set_response_timeout(None);
         let opening = self.client.get_multiplexed_async_connection_with_config(&config);
         let connection = match time::timeout(CONNECT_TIMEOUT, opening).await {
             Ok(opened) => opened.map_err(|error| reply::fault(&error))?,

@@ -3,9 +3,12 @@
 mod link;
 mod reply;
 
-use std::{fmt, time::Duration};
+use std::{fmt, io::Write as _, time::Duration};
 
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline, Value};
+use redis::{
+    Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline, RedisWrite, ToRedisArgs,
+    Value,
+};
 use tokio::time::Instant;
 
 use self::link::{Answers, Link};
@@ -23,6 +26,8 @@ const SCRIPTS: [&str; 2] = [PUT, INVALIDATE];
 
 /// How long one attempt to invalidate may take.
 const INVALIDATE_TIMEOUT: Duration = Duration::from_millis(250);
+/// Room for the generation keys of an entry with a few tags, so that the command seldom grows.
+const GENERATION_KEYS_BYTES: usize = 256;
 /// What an envelope adds to its payload at most: head, key, names, checksum.
 const ENVELOPE_BYTES: usize = 2048;
 
@@ -86,8 +91,24 @@ pub(crate) struct L2 {
 pub(crate) struct Place {
     /// The full value key.
     pub(crate) value: String,
-    /// The full generation keys, hard names first.
-    generations: Vec<String>,
+    /// Those whose generations it depends on, hard names first.
+    names: Vec<Name>,
+}
+
+/// The full key of a name's generation, written where the command is built.
+struct GenerationKey<'a> {
+    prefix: &'a str,
+    name: &'a Name,
+}
+
+impl ToRedisArgs for GenerationKey<'_> {
+    fn write_redis_args<W: RedisWrite + ?Sized>(&self, out: &mut W) {
+        let mut key = out.writer_for_next_arg();
+        for part in [self.prefix, self.name.kind.generation(), &self.name.text] {
+            // Commands are built in memory, where writing cannot fail.
+            let _ = key.write_all(part.as_bytes());
+        }
+    }
 }
 
 /// The bytes of one look; judged by [`crate::protocol::sight`].
@@ -142,12 +163,12 @@ impl L2 {
         self.link.up_within(limit).await;
     }
 
-    pub(crate) fn place(&self, key: &str, names: &[Name]) -> Place {
-        let generation = |name: &Name| joined(&[&self.prefix, &name.generation]);
-        Place {
-            value: joined(&[&self.prefix, key]),
-            generations: names.iter().map(generation).collect(),
-        }
+    pub(crate) fn place(&self, key: &str, names: Vec<Name>) -> Place {
+        Place { value: joined(&[&self.prefix, key]), names }
+    }
+
+    fn generation<'a>(&'a self, name: &'a Name) -> GenerationKey<'a> {
+        GenerationKey { prefix: &self.prefix, name }
     }
 
     /// Where the claim to refresh a value stands.
@@ -158,17 +179,22 @@ impl L2 {
     /// Reads the value, then the generations of its names: in this order a value is never judged
     /// by generations older than itself.
     pub(crate) async fn look(&self, place: &Place, budget: &mut Budget) -> Result<RawLook, Fault> {
-        let mut pipeline = redis::pipe();
+        let mut pipeline = Pipeline::with_capacity(2);
         // One byte more than may be stored: a longer value shows as a broken one and is never
         // allocated whole.
         let cap = self.max_entry_bytes + ENVELOPE_BYTES;
         pipeline.cmd("GETRANGE").arg(&place.value).arg(0).arg(cap);
-        pipeline.cmd("MGET").arg(&place.generations);
+        let mut generations = Cmd::with_capacity(1 + place.names.len(), GENERATION_KEYS_BYTES);
+        generations.arg("MGET");
+        for name in &place.names {
+            generations.arg(self.generation(name));
+        }
+        pipeline.add_command(generations);
         let Answers { values, epoch } = self.send(&pipeline, budget).await?;
         let [stored, generations] = <[Value; 2]>::try_from(values).map_err(|_| Fault::Broken)?;
         Ok(RawLook {
             stored: reply::stored(stored),
-            generations: reply::generations(&generations, place.generations.len()),
+            generations: reply::generations(&generations, place.names.len()),
             epoch,
         })
     }
@@ -226,13 +252,13 @@ impl L2 {
         budget: &mut Budget,
     ) -> Result<Grant, Fault> {
         let event = answers.values.pop().as_ref().map_or(Event::Refused, read);
-        let missing = generations.iter_mut().zip(&ask.place.generations);
+        let missing = generations.iter_mut().zip(&ask.place.names);
         let missing = missing.filter(|(known, _)| known.is_none());
         let mut foreign = Vec::new();
-        for ((generation, key), value) in missing.zip(&answers.values) {
+        for ((generation, name), value) in missing.zip(&answers.values) {
             *generation = reply::created(value, ask.id);
             if generation.is_none() && reply::is_foreign_generation(value) {
-                foreign.push(key.as_str());
+                foreign.push(self.generation(name));
             }
         }
         if !foreign.is_empty() {
@@ -246,9 +272,9 @@ impl L2 {
     }
 
     fn create_generations(&self, pipeline: &mut Pipeline, ask: &Ask<'_>, known: &[Option<Nonce>]) {
-        for (key, known) in ask.place.generations.iter().zip(known) {
+        for (name, known) in ask.place.names.iter().zip(known) {
             if known.is_none() {
-                pipeline.cmd("SET").arg(key).arg(&ask.id).arg("NX").arg("GET");
+                pipeline.cmd("SET").arg(self.generation(name)).arg(&ask.id).arg("NX").arg("GET");
                 pipeline.arg("PX").arg(millis(ask.generation_ttl).max(1));
             }
         }
@@ -266,11 +292,11 @@ impl L2 {
     ) -> Result<bool, Fault> {
         let mut pipeline = redis::pipe();
         self.put(&mut pipeline, &ask.place.value, expected, envelope, ttl);
-        for generation in &ask.place.generations {
+        for name in &ask.place.names {
             // GT: a tag is shared by entries of several lives.
             pipeline
                 .cmd("PEXPIRE")
-                .arg(generation)
+                .arg(self.generation(name))
                 .arg(millis(ask.generation_ttl).max(1))
                 .arg("GT");
         }
@@ -315,9 +341,9 @@ impl L2 {
         Ok(())
     }
 
-    async fn unlink<'a>(
+    async fn unlink(
         &self,
-        keys: impl IntoIterator<Item = &'a str>,
+        keys: impl IntoIterator<Item = impl ToRedisArgs>,
         budget: &mut Budget,
     ) -> Result<(), Fault> {
         let mut pipeline = redis::pipe();
@@ -381,7 +407,7 @@ impl L2 {
             pipeline.arg(joined(&[&self.prefix, value]));
         }
         for name in names {
-            pipeline.arg(joined(&[&self.prefix, &name.generation]));
+            pipeline.arg(self.generation(name));
         }
         pipeline.arg(&self.sequence).arg(&self.channel).arg(message);
     }

@@ -49,6 +49,7 @@ pub(crate) struct Trip<K> {
     born: u64,
     /// Whether "there is no such thing" answers the caller.
     takes_nothing: bool,
+    fetch: Fetch,
     /// Random; names the lease, the claim and the generations that this trip asks for.
     id: Option<Nonce>,
     budget: Budget,
@@ -67,12 +68,14 @@ impl<K: CacheKey> Trip<K> {
         inner: &Arc<Inner>,
         plan: &Arc<Plan<K>>,
         born: u64,
+        purpose: Purpose,
     ) -> Self {
         Self {
             inner: Arc::clone(inner),
             plan: Arc::clone(plan),
             born,
             takes_nothing: A::of(None).is_some(),
+            fetch: Fetch::new(purpose, millis(inner.wait_max)),
             id: None,
             budget: Budget::new(inner.op_timeout),
             epoch: 0,
@@ -83,10 +86,22 @@ impl<K: CacheKey> Trip<K> {
         }
     }
 
-    /// Flies until the value has landed and, where a lease allows, is stored.
+    /// Makes the first look, and says what follows. It leaves nothing behind if it is dropped, so
+    /// the caller's own task may make it; the rest must [`fly`](Self::fly) in a task of its own.
+    pub(crate) async fn look_first(&mut self) -> Step {
+        match self.fetch.first(self.inner.may_ask_l2(&self.plan)) {
+            Step::Look => {
+                let event = self.look().await;
+                self.fetch.next(event)
+            }
+            step => step,
+        }
+    }
+
+    /// Flies from `step` until the value has landed and, where a lease allows, is stored.
     pub(crate) async fn fly<F, L, E>(
         mut self,
-        purpose: Purpose,
+        mut step: Step,
         mut pilot: Pilot,
         load: impl FnOnce() -> F + Send,
     ) where
@@ -94,8 +109,6 @@ impl<K: CacheKey> Trip<K> {
         L: Into<Loaded<K::Value>>,
         E: Send + Sync + 'static,
     {
-        let mut fetch = Fetch::new(purpose, millis(self.inner.wait_max));
-        let mut step = fetch.first(self.inner.may_ask_l2(&self.plan));
         loop {
             let event = match step {
                 Step::Look => self.look().await,
@@ -106,11 +119,11 @@ impl<K: CacheKey> Trip<K> {
                 }
                 Step::Wait(pause) => self.wait(pause).await,
                 Step::Serve => match self.serve(&mut pilot) {
-                    None => return,
-                    Some(stale) => {
-                        fetch = Fetch::new(Purpose::Refresh, 0);
-                        stale
+                    Some(refresh) => {
+                        step = refresh;
+                        continue;
                     }
+                    None => return,
                 },
                 Step::GiveUp => {
                     pilot.land(Landing::GaveUp);
@@ -118,7 +131,7 @@ impl<K: CacheKey> Trip<K> {
                 }
                 Step::Load(lease) => return self.load(lease, &mut pilot, load).await,
             };
-            step = fetch.next(event);
+            step = self.fetch.next(event);
         }
     }
 
@@ -251,21 +264,28 @@ impl<K: CacheKey> Trip<K> {
     }
 
     /// Lands what the look found, and ends the flight for callers: whoever comes during the refresh
-    /// looks for themselves. A stale value's head is returned if it is ours to refresh now.
-    fn serve(&mut self, pilot: &mut Pilot) -> Option<Event> {
-        let (entry, head) = self.seen.as_ref().map(|(entry, head)| (entry.clone(), *head))?;
-        self.keep_in_l1(&entry);
+    /// looks for themselves. The refresh's first step is returned if it is ours to make now.
+    pub(crate) fn serve(&mut self, pilot: &mut Pilot) -> Option<Step> {
+        let (entry, head) = self.seen.as_ref()?;
+        self.keep_in_l1(entry);
         self.land_seen(pilot);
-        if self.inner.clock.now() >= entry.soft {
-            self.refreshing = Arc::clone(&self.inner.refreshes).try_acquire_owned().ok();
+        if self.inner.clock.now() < entry.soft {
+            return None;
         }
-        self.refreshing.as_ref().map(|_| Event::Stale(head))
+        self.refreshing = Some(Arc::clone(&self.inner.refreshes).try_acquire_owned().ok()?);
+        self.fetch = Fetch::new(Purpose::Refresh, 0);
+        Some(self.fetch.next(Event::Stale(*head)))
     }
 
     fn land_seen(&self, pilot: &mut Pilot) {
-        if let Some((entry, _)) = &self.seen {
-            pilot.land(Landing::Arrived(entry.clone(), Origin::L2));
+        if let Some(landing) = self.seen() {
+            pilot.land(landing);
         }
+    }
+
+    /// What the last look found servable.
+    pub(crate) fn seen(&self) -> Option<Landing> {
+        self.seen.as_ref().map(|(entry, _)| Landing::Arrived(entry.clone(), Origin::L2))
     }
 
     /// Stores an entry in L1, under L1's own limit of life. One that an invalidation overtakes later

@@ -98,6 +98,24 @@ async fn a_cancelled_leader_does_not_fail_the_others_or_load_twice() {
 }
 
 #[tokio::test]
+async fn a_leader_cancelled_while_it_asks_redis_leaves_the_key_to_those_who_joined() {
+    let redis = Redis::start().await;
+    let (cache, database) = (Tiers::Both.cache(&redis).await, Database::default());
+    redis.hang();
+    let leader = spawn_reads(&cache, &database, 1);
+    tokio::task::yield_now().await;
+    let followers = spawn_reads(&cache, &database, 100);
+    tokio::task::yield_now().await;
+    leader.iter().for_each(|task| task.abort());
+    tokio::task::yield_now().await;
+    redis.resume();
+    for read in followers {
+        assert_eq!(read.await.expect("a follower lives"), 0);
+    }
+    assert_eq!(database.loads(), 1);
+}
+
+#[tokio::test]
 async fn a_load_whose_only_caller_left_is_stored_all_the_same() {
     let redis = Redis::start().await;
     let (cache, database) =
