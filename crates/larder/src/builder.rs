@@ -1,10 +1,14 @@
 //! Building a cache: which tiers, how large, how patient.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use redis::ConnectionInfo;
 
-use crate::{Cache, Clock, ConfigError, PolicyOverride, cache::Inner, l2};
+use crate::{
+    Cache, Clock, ConfigError, Outbox, PolicyOverride,
+    cache::{Inner, Mode},
+    l2,
+};
 
 const MOST_PREFIX_BYTES: usize = 128;
 
@@ -34,6 +38,7 @@ pub struct Builder {
     pub(crate) prefix: String,
     pub(crate) l1_bytes: Option<u64>,
     pub(crate) l1_max_life: Duration,
+    pub(crate) degraded_l1_life: Duration,
     pub(crate) enabled: bool,
     pub(crate) max_entry_bytes: usize,
     pub(crate) op_timeout: Duration,
@@ -42,6 +47,7 @@ pub struct Builder {
     pub(crate) most_loads: usize,
     pub(crate) overrides: HashMap<String, PolicyOverride>,
     pub(crate) clock: Clock,
+    pub(crate) outbox: Option<Arc<dyn Outbox>>,
 }
 
 impl Default for Builder {
@@ -51,6 +57,7 @@ impl Default for Builder {
             prefix: String::from("larder:"),
             l1_bytes: Some(256 << 20),
             l1_max_life: Duration::MAX,
+            degraded_l1_life: Duration::ZERO,
             enabled: true,
             max_entry_bytes: 1 << 20,
             op_timeout: Duration::from_millis(100),
@@ -59,6 +66,7 @@ impl Default for Builder {
             most_loads: 256,
             overrides: HashMap::new(),
             clock: Clock::system(),
+            outbox: None,
         }
     }
 }
@@ -87,10 +95,17 @@ impl Builder {
         self
     }
 
-    /// No entry stays longer in L1, whatever its policy says. Unbounded by default. Until other
-    /// processes' L1 are told of invalidations, this bounds how old their answers may be.
+    /// No entry stays longer in L1, whatever its policy says. Unbounded by default.
     pub fn l1_max_life(mut self, most: Duration) -> Self {
         self.l1_max_life = most;
+        self
+    }
+
+    /// How long L1 goes on answering while Redis is configured and away. Default 0: at most a
+    /// second, after which every read loads, since other processes may write meanwhile. For a
+    /// single process a longer one keeps hits through an outage; its own writes still count.
+    pub fn degraded_l1_life(mut self, life: Duration) -> Self {
+        self.degraded_l1_life = life;
         self
     }
 
@@ -147,6 +162,14 @@ impl Builder {
         self
     }
 
+    /// Adds the table in which writers leave their invalidations; see [`Outbox`]. A writer that dies
+    /// between its COMMIT and its invalidation is then healed by any process, and Redis is not
+    /// read after an outage before everything committed meanwhile is applied.
+    pub fn outbox(mut self, outbox: impl Outbox) -> Self {
+        self.outbox = Some(Arc::new(outbox));
+        self
+    }
+
     /// Replaces the clock, for tests.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
@@ -160,12 +183,12 @@ impl Builder {
     /// error.
     ///
     /// # Panics
-    /// If Redis is configured and this is called outside of a tokio runtime.
+    /// If Redis or an outbox is configured and this is called outside of a tokio runtime.
     pub fn build(self) -> Result<Cache, ConfigError> {
         if self.prefix.len() > MOST_PREFIX_BYTES {
             return Err(ConfigError::new("the prefix is longer than 128 bytes"));
         }
-        Ok(Cache { inner: Inner::new(self)? })
+        Ok(Cache { inner: Inner::new(self)?, mode: Mode::Any })
     }
 }
 

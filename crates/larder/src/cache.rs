@@ -1,22 +1,22 @@
 //! The cache as its users see it.
 
-use std::{
-    collections::HashMap,
-    future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
 use futures_util::TryFutureExt;
 use tokio::sync::Semaphore;
 
 use crate::{
     Builder, CacheKey, Cached, Clock, ConfigError, L2State, LoadError, Loaded, Policy,
-    PolicyOverride, Public, RedisUnavailable, Scope, Stats, entry::nonce, flight::Flights,
-    invalidate::Invalidations, l1::L1, l2::L2, protocol::stamps::Stamps, stats::Namespaces,
+    PolicyOverride, Public, RedisUnavailable, Scope, Stats,
+    clock::millis,
+    entry::nonce,
+    flight::Flights,
+    invalidate::Invalidations,
+    l1::L1,
+    l2::{Ears, L2, Opening},
+    outbox::Relay,
+    protocol::{stamps::Stamps, window::Window},
+    stats::{BackplaneCounts, Namespaces},
 };
 
 /// A two-tier cache. Cheap to clone; clones are the same cache.
@@ -25,6 +25,18 @@ use crate::{
 #[derive(Clone)]
 pub struct Cache {
     pub(crate) inner: Arc<Inner>,
+    pub(crate) mode: Mode,
+}
+
+/// What a reader takes from the tiers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Whatever they may serve.
+    Any,
+    /// Nothing older than this.
+    MaxAge { ms: u64 },
+    /// Nothing that another process may have overtaken, and nothing soft-expired.
+    Fresh,
 }
 
 /// A cache as one tenant or user may see it; see [`Cache::scoped`].
@@ -37,9 +49,12 @@ pub(crate) struct Inner {
     pub(crate) l1: Option<L1>,
     pub(crate) l2: Option<L2>,
     pub(crate) stamps: Arc<Stamps>,
+    pub(crate) window: Arc<Window>,
+    backplane: Arc<BackplaneCounts>,
     pub(crate) flights: Arc<Flights>,
     pub(crate) refreshes: Arc<Semaphore>,
     pub(crate) invalidations: Invalidations,
+    pub(crate) relay: Relay,
     pub(crate) namespaces: Namespaces,
     pub(crate) clock: Clock,
     pub(crate) enabled: bool,
@@ -182,6 +197,55 @@ impl Cache {
         Scoped { cache: self, scope }
     }
 
+    /// The same cache for readers who must see every write that was acknowledged anywhere: L1 does
+    /// not answer them, they join nobody's older load, and a soft-expired value is loaded anew
+    /// instead of being served. Costs a round trip to Redis per read.
+    ///
+    /// What the default mode gives elsewhere is: no older than a second while Redis or the
+    /// backplane is away, else no older than a message takes.
+    ///
+    /// ```
+    /// # use larder::*; use std::time::Duration;
+    /// # struct Answer; impl CacheKey for Answer { type Value = u32; type Scope = Public;
+    /// # const NAMESPACE: &'static str = "n"; const NAME: &'static str = "answer"; const VERSION: u16 = 1;
+    /// # fn policy() -> Policy { Policy::new(Duration::from_secs(60), Duration::from_secs(60)) }
+    /// # fn segments(&self, _: &mut KeyWriter) {} }
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let cache = Cache::builder().build()?; // without Redis there is only the loader to ask
+    /// cache.get_or_load(&Answer, || async { Ok::<_, std::io::Error>(41) }).await?;
+    /// let fresh = cache.fresh().get_or_load(&Answer, || async { Ok::<_, std::io::Error>(42) }).await?;
+    /// assert_eq!((*fresh.value, fresh.source), (42, Source::Loader));
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn fresh(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner), mode: Mode::Fresh }
+    }
+
+    /// The same cache for readers who take nothing older than `age` (whole milliseconds, counted
+    /// from when the load began). What is older is loaded anew, for everybody.
+    ///
+    /// ```
+    /// # use larder::*; use std::time::Duration;
+    /// # struct Answer; impl CacheKey for Answer { type Value = u32; type Scope = Public;
+    /// # const NAMESPACE: &'static str = "n"; const NAME: &'static str = "answer"; const VERSION: u16 = 1;
+    /// # fn policy() -> Policy { Policy::new(Duration::from_secs(60), Duration::from_secs(60)) }
+    /// # fn segments(&self, _: &mut KeyWriter) {} }
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let clock = Clock::manual();
+    /// let cache = Cache::builder().clock(clock.clone()).build()?;
+    /// cache.get_or_load(&Answer, || async { Ok::<_, std::io::Error>(41) }).await?;
+    /// clock.advance(Duration::from_secs(10));
+    /// let young = cache.max_age(Duration::from_secs(5));
+    /// let read = young.get_or_load(&Answer, || async { Ok::<_, std::io::Error>(42) }).await?;
+    /// assert_eq!(*read.value, 42);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn max_age(&self, age: Duration) -> Self {
+        Self { inner: Arc::clone(&self.inner), mode: Mode::MaxAge { ms: millis(age) } }
+    }
+
     /// What the cache has done and holds. Counters only grow; each is read on its own, so that a
     /// sum taken while reads go on may be off by those reads.
     ///
@@ -210,6 +274,7 @@ impl Cache {
                 Some(l2) if l2.is_up() => L2State::Up,
                 Some(_) => L2State::Down,
             },
+            backplane: inner.backplane.stats(inner.window.is_open(inner.clock.real())),
             pending_invalidations: inner.invalidations.pending(),
         }
     }
@@ -297,29 +362,60 @@ impl<S: Scope> Scoped<'_, S> {
     }
 }
 
+impl Mode {
+    /// Whether an entry of this age answers, which may be past its soft TTL.
+    #[inline(always)]
+    pub(crate) fn takes(self, age_ms: u64, is_stale: bool) -> bool {
+        match self {
+            Self::Any => true,
+            Self::MaxAge { ms } => age_ms <= ms,
+            Self::Fresh => !is_stale,
+        }
+    }
+}
+
 impl Inner {
     pub(crate) fn new(builder: Builder) -> Result<Arc<Self>, ConfigError> {
         let largest = builder.max_entry_bytes as u64;
         let l1 = builder.l1_bytes.map(|bytes| L1::new(bytes, largest)).transpose()?;
         let seed = nonce().ok_or_else(|| ConfigError::new("the system has no random numbers"))?;
         let stamps = Arc::new(Stamps::new(u128::from_le_bytes(seed)));
+        let window = match builder.redis {
+            Some(_) => Arc::new(Window::closed()),
+            None => Arc::new(Window::always_open()),
+        };
+        let backplane = Arc::new(BackplaneCounts::default());
         let l2 = builder.redis.map(|info| {
-            let flush_on_new_epoch = flusher(&stamps);
+            let ears = Ears {
+                instance: seed,
+                stamps: Arc::clone(&stamps),
+                window: Arc::clone(&window),
+                clock: builder.clock.clone(),
+                counts: Arc::clone(&backplane),
+                degraded_life: builder.degraded_l1_life,
+            };
             L2::start(
                 info,
                 builder.prefix,
                 builder.max_entry_bytes,
                 builder.op_timeout,
-                flush_on_new_epoch,
+                match builder.outbox {
+                    Some(_) => Opening::AfterDrain,
+                    None => Opening::AtOnce,
+                },
+                ears,
             )
         });
         let inner = Arc::new(Self {
             l1,
             l2: l2.transpose()?,
             stamps,
+            window,
+            backplane,
             flights: Arc::default(),
             refreshes: Arc::new(Semaphore::new(builder.most_refreshes.min(Semaphore::MAX_PERMITS))),
             invalidations: Invalidations::new(seed),
+            relay: Relay::default(),
             namespaces: Namespaces::new(builder.most_loads),
             clock: builder.clock,
             enabled: builder.enabled,
@@ -331,6 +427,9 @@ impl Inner {
         });
         if inner.l2.is_some() {
             Invalidations::retry_in_background(&inner);
+        }
+        if let Some(outbox) = builder.outbox {
+            Relay::start(&inner, outbox);
         }
         Ok(inner)
     }
@@ -346,18 +445,5 @@ impl Inner {
             None => K::policy(),
         };
         policy.at_most_in_l1(self.l1_max_life)
-    }
-}
-
-/// Flushes L1 when Redis comes back as another data set: what it forgot, L1 must not remember.
-fn flusher(stamps: &Arc<Stamps>) -> impl Fn(u64) + Send + 'static {
-    let stamps = Arc::clone(stamps);
-    let last = AtomicU64::new(0);
-    move |epoch| {
-        let before = last.swap(epoch, Ordering::AcqRel);
-        if before != 0 && before != epoch {
-            stamps.flush();
-            tracing::warn!("redis is another data set than before; L1 is flushed");
-        }
     }
 }

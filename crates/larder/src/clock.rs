@@ -28,8 +28,8 @@ pub struct Clock(Source);
 #[derive(Clone, Debug)]
 enum Source {
     System(Instant),
-    /// Milliseconds since the clock was made.
-    Manual(Arc<AtomicU64>),
+    /// Milliseconds since the clock was made, which was at this moment in real time.
+    Manual(Arc<AtomicU64>, Instant),
 }
 
 /// Where a manual clock's wall time begins: 2026-01-01T00:00:00Z.
@@ -43,12 +43,12 @@ impl Clock {
 
     /// A clock that only moves when told to, for tests. Clones share their time.
     pub fn manual() -> Self {
-        Self(Source::Manual(Arc::default()))
+        Self(Source::Manual(Arc::default(), Instant::now()))
     }
 
     /// Moves a manual clock forward; a system clock ignores it.
     pub fn advance(&self, by: Duration) {
-        if let Source::Manual(now) = &self.0 {
+        if let Source::Manual(now, _) = &self.0 {
             now.fetch_add(millis(by), Ordering::SeqCst);
         }
     }
@@ -64,7 +64,25 @@ impl Clock {
     pub(crate) fn now(&self) -> u64 {
         match &self.0 {
             Source::System(origin) => coarse(origin),
-            Source::Manual(now) => now.load(Ordering::SeqCst),
+            Source::Manual(now, _) => now.load(Ordering::SeqCst),
+        }
+    }
+
+    /// What [`now`](Self::now) says on the system's clock: connections live in real time also
+    /// where a test holds the hand.
+    #[inline]
+    pub(crate) fn real(&self) -> u64 {
+        match &self.0 {
+            Source::System(origin) | Source::Manual(_, origin) => coarse(origin),
+        }
+    }
+
+    /// [`real`](Self::real), for whoever has asked for [`now`](Self::now) just before.
+    #[inline]
+    pub(crate) fn real_at(&self, now: u64) -> u64 {
+        match &self.0 {
+            Source::System(_) => now,
+            Source::Manual(_, origin) => coarse(origin),
         }
     }
 
@@ -73,7 +91,7 @@ impl Clock {
     pub(crate) fn unix(&self) -> u64 {
         match &self.0 {
             Source::System(_) => SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis),
-            Source::Manual(now) => MANUAL_EPOCH_MS + now.load(Ordering::SeqCst),
+            Source::Manual(now, _) => MANUAL_EPOCH_MS + now.load(Ordering::SeqCst),
         }
     }
 }

@@ -7,9 +7,13 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::{
+    cache::Mode,
     error::Failure,
     l1::Entry,
-    protocol::stamps::{Slots, Stamps},
+    protocol::{
+        stamps::{Slots, Stamps},
+        window::{DELTA_MS, Window},
+    },
 };
 
 /// Where a landed value came from.
@@ -36,6 +40,8 @@ pub(crate) struct Flight {
     id: u64,
     /// Read before the first look at Redis.
     pub(crate) born: u64,
+    /// The same in milliseconds of the real clock.
+    began: u64,
     slots: Slots,
     /// It asks neither tier, so it may be joined while a name is dirty.
     loads_only: bool,
@@ -43,9 +49,16 @@ pub(crate) struct Flight {
 }
 
 impl Flight {
-    /// Whether nothing that this flight may have read was invalidated since its birth: only then
-    /// may a call that starts now get its result (I4).
-    pub(crate) fn is_joinable(&self, stamps: &Stamps) -> bool {
+    /// Whether a call that starts now may get this flight's result: everything that was
+    /// invalidated must have been heard, or the flight be too young to matter (I5).
+    fn is_joinable(&self, at: Moment<'_>) -> bool {
+        self.is_current(at.stamps)
+            && (at.window.is_open(at.now) || at.now < self.began.saturating_add(DELTA_MS))
+    }
+
+    /// Whether nothing that this flight may have read was invalidated since its birth (I4), as far
+    /// as this process has heard.
+    pub(crate) fn is_current(&self, stamps: &Stamps) -> bool {
         let slots = self.slots.counting(true);
         stamps.is_current(self.born, slots) && (self.loads_only || !stamps.is_dirty(slots))
     }
@@ -54,6 +67,34 @@ impl Flight {
     pub(crate) async fn land(self) -> Landing {
         self.landing.await.unwrap_or(Landing::Abandoned)
     }
+}
+
+impl Landing {
+    /// Whether it answers a reader who takes only this.
+    pub(crate) fn is_for(&self, mode: Mode, now: u64) -> bool {
+        match self {
+            Self::Arrived(entry, _) => mode.takes(entry.age(now), now >= entry.soft),
+            Self::Failed(_) | Self::GaveUp | Self::Abandoned => true,
+        }
+    }
+}
+
+/// Whom a reader flies with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Company {
+    /// Whoever has begun already.
+    Any,
+    /// Nobody who has; later ones may join.
+    Alone,
+}
+
+/// When somebody boards.
+#[derive(Clone, Copy)]
+pub(crate) struct Moment<'a> {
+    /// Milliseconds of the real clock.
+    pub(crate) now: u64,
+    pub(crate) window: &'a Window,
+    pub(crate) stamps: &'a Stamps,
 }
 
 /// The flights of one cache.
@@ -80,16 +121,19 @@ impl Flights {
         key: &Arc<str>,
         slots: Slots,
         loads_only: bool,
-        stamps: &Stamps,
+        company: Company,
+        at: Moment<'_>,
     ) -> Boarding {
         let mut air = self.0.lock();
-        if let Some(flight) = air.by_key.get(key).filter(|flight| flight.is_joinable(stamps)) {
+        let flying = air.by_key.get(key).filter(|_| company == Company::Any);
+        if let Some(flight) = flying.filter(|flight| flight.is_joinable(at)) {
             return Boarding::Joined(flight.clone());
         }
         let (landing, landed) = oneshot::channel();
         air.flown += 1;
         let id = air.flown;
-        let flight = Flight { id, born: stamps.now(), slots, loads_only, landing: landed.shared() };
+        let (born, began, landing_of) = (at.stamps.now(), at.now, landed.shared());
+        let flight = Flight { id, born, began, slots, loads_only, landing: landing_of };
         air.by_key.insert(Arc::clone(key), flight.clone());
         let pilot =
             Pilot { flights: Arc::clone(self), key: Arc::clone(key), id, landing: Some(landing) };

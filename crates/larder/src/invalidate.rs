@@ -1,6 +1,6 @@
 //! The write path: names, Redis, own stamps, in this order; and what waits while Redis is away.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time};
@@ -9,16 +9,15 @@ use crate::{
     Cache, CacheKey, Public, Tag,
     cache::Inner,
     entry::Nonce,
-    key::{Name, NameHash, write_key},
-    l2::{Fault, L2, message},
+    key::{Name, NameHash, NameKind, is_rendered, write_key},
+    l2::{Fault, L2},
     protocol::{
         backlog::{Backlog, MOST_ROWS, Overflow},
+        message::{MOST_NAMES, Message},
         stamps::Stamps,
     },
 };
 
-/// More names than this become "everything": one script must not hold Redis up for long.
-const MOST_NAMES: usize = 10_000;
 /// Attempts before an invalidation is queued.
 const ATTEMPTS: usize = 3;
 /// How long an attempt waits for the connection that replaces a broken one.
@@ -37,8 +36,10 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     names: Vec<Name>,
-    /// Value keys of the named keys, without prefix: they are removed as well.
+    /// Value keys of the named keys, without prefix and in their order: they are removed as well.
     values: Vec<String>,
+    /// Where the outbox has them.
+    row: Option<i64>,
 }
 
 impl Names {
@@ -80,7 +81,70 @@ impl Names {
 
     /// Names every entry of the installation.
     pub fn everything() -> Self {
-        Self { names: vec![Name::root()], values: Vec::new() }
+        Self { names: vec![Name::root()], ..Self::default() }
+    }
+
+    /// Says that these names stand in row `id` of the [`Outbox`](crate::Outbox), which is marked
+    /// done once they are invalidated.
+    #[must_use]
+    pub fn row(mut self, id: i64) -> Self {
+        self.row = Some(id);
+        self
+    }
+
+    /// Adds all that `other` names; its row stays behind.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.names.extend(other.names);
+        self.values.extend(other.values);
+        self
+    }
+
+    /// The names as printable text, one a line, for a row of the [`Outbox`](crate::Outbox).
+    ///
+    /// ```
+    /// use larder::{Names, Tag};
+    ///
+    /// let names = Names::new().tag(Tag::new("course", 42)).tag(Tag::named("courses"));
+    /// assert_eq!(names.encode(), "t course:42\nt courses");
+    /// assert_eq!(Names::parse(&names.encode()), Ok(names));
+    /// ```
+    pub fn encode(&self) -> String {
+        let values = self.values.iter().map(|value| format!("k {value}"));
+        let others = self.names.iter().filter_map(|name| match name.kind {
+            NameKind::Key => None,
+            NameKind::Tag => Some(format!("t {}", on_one_line(&name.text))),
+            NameKind::Namespace => Some(format!("n {}", on_one_line(&name.text))),
+            NameKind::Root => Some("r".to_owned()),
+        });
+        values.chain(others).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote.
+    ///
+    /// # Errors
+    /// If a line is nothing that `encode` writes. Whoever relays such a row invalidates
+    /// [`everything`](Self::everything): it may have named anything.
+    pub fn parse(text: &str) -> Result<Self, UnreadableNames> {
+        let mut names = Self::new();
+        for (at, line) in text.lines().enumerate() {
+            let unreadable = UnreadableNames { line: at + 1 };
+            match (line.split_at_checked(2).ok_or(unreadable), line) {
+                (_, "r") => names.names.push(Name::root()),
+                (Ok(("k ", key)), _) if is_rendered(key) => {
+                    names.names.push(Name::key(key));
+                    names.values.push(key.to_owned());
+                }
+                (Ok(("t ", tag)), _) => {
+                    names.names.push(Name::tag(Tag::parsed(off_one_line(tag))));
+                }
+                (Ok(("n ", name)), _) => {
+                    names.names.push(Name::namespace(off_one_line(name)));
+                }
+                _ => return Err(unreadable),
+            }
+        }
+        Ok(names)
     }
 
     /// How many names these are.
@@ -92,6 +156,40 @@ impl Names {
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
     }
+}
+
+/// A text that [`Names::encode`] did not write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnreadableNames {
+    line: usize,
+}
+
+impl fmt::Display for UnreadableNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {} names no key, tag or namespace", self.line)
+    }
+}
+
+impl std::error::Error for UnreadableNames {}
+
+fn on_one_line(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r")
+}
+
+fn off_one_line(line: &str) -> String {
+    let (mut text, mut rest) = (String::with_capacity(line.len()), line.chars());
+    while let Some(char) = rest.next() {
+        match char {
+            '\\' => text.push(match rest.next() {
+                Some('n') => '\n',
+                Some('r') => '\r',
+                Some(other) => other,
+                None => '\\',
+            }),
+            _ => text.push(char),
+        }
+    }
+    text
 }
 
 impl From<Tag> for Names {
@@ -114,8 +212,9 @@ pub enum Ack {
     Applied,
     /// Redis could not be reached. No later read through this cache gets the old value: those
     /// names bypass both tiers until the queued invalidation is applied, which is retried with
-    /// back-off. Other processes may read the old value from Redis until then; if this process
-    /// ends before, until its TTL.
+    /// back-off. Other processes may read the old value from Redis until then. With an
+    /// [`Outbox`](crate::Outbox) any process applies it, within half a second where Redis can be
+    /// reached; without one it dies with this process, and the old value lives until its TTL.
     Queued,
 }
 
@@ -127,8 +226,8 @@ impl Cache {
     /// whatever the number of entries under a tag. Reads that began before may still return the
     /// old value; what they loaded is not stored.
     ///
-    /// Other processes' L1 is not told yet in this version: there the old value may be served
-    /// until its L1 life ([`crate::Policy::l1_life`]) is over.
+    /// Other processes' L1 hears of it at once, as a message; where the message is lost or late,
+    /// L1 stops answering within a second.
     ///
     /// # Panics
     /// Outside of a tokio runtime, if Redis is configured.
@@ -152,20 +251,9 @@ impl Cache {
     /// # Ok(()) }
     /// ```
     pub async fn invalidate(&self, names: impl Into<Names>) -> Ack {
-        let mut names = names.into();
-        if names.len() > MOST_NAMES {
-            tracing::warn!(
-                names = names.len(),
-                "too many names at once; everything is invalidated"
-            );
-            names = Names::everything();
-        }
-        let row = Row::new(names);
-        if row.names.is_empty() {
-            return Ack::Applied;
-        }
-        if self.inner.l2.is_none() {
-            self.inner.stamps.bump(&row.hashes);
+        let row = Row::new(names.into());
+        if self.inner.l2.is_none() || row.names.is_empty() {
+            self.inner.applied(&row);
             return Ack::Applied;
         }
         let inner = Arc::clone(&self.inner);
@@ -176,17 +264,25 @@ impl Cache {
 }
 
 /// One invalidation, with the hashes of its names.
-struct Row {
+pub(crate) struct Row {
     names: Vec<Name>,
     values: Vec<String>,
-    hashes: Vec<NameHash>,
+    pub(crate) hashes: Vec<NameHash>,
+    outbox_id: Option<i64>,
 }
 
 impl Row {
-    fn new(names: Names) -> Arc<Self> {
-        let Names { names, values } = names;
+    pub(crate) fn new(names: Names) -> Arc<Self> {
+        let Names { mut names, mut values, row: outbox_id } = names;
+        if names.len() > MOST_NAMES {
+            tracing::warn!(
+                names = names.len(),
+                "too many names at once; everything is invalidated"
+            );
+            (names, values) = (vec![Name::root()], Vec::new());
+        }
         let hashes = names.iter().map(|name| name.hash).collect();
-        Arc::new(Self { names, values, hashes })
+        Arc::new(Self { names, values, hashes, outbox_id })
     }
 }
 
@@ -233,14 +329,12 @@ impl Invalidations {
 }
 
 impl Inner {
-    async fn apply_or_queue(&self, row: Arc<Row>) -> Ack {
+    pub(crate) async fn apply_or_queue(&self, row: Arc<Row>) -> Ack {
         let Some(l2) = &self.l2 else { return Ack::Queued };
         for _ in 0..ATTEMPTS {
             match self.send(l2, &row).await {
                 Ok(()) => {
-                    // After Redis: a flight born between an earlier bump and the UNLINK would
-                    // read the old value and outlive the bump.
-                    self.stamps.bump(&row.hashes);
+                    self.applied(&row);
                     return Ack::Applied;
                 }
                 Err(Fault::Down) => break,
@@ -255,9 +349,18 @@ impl Inner {
         Ack::Queued
     }
 
-    async fn send(&self, l2: &L2, row: &Row) -> Result<(), Fault> {
-        l2.invalidate(&row.names, &row.values, &message(self.invalidations.instance, &row.hashes))
-            .await
+    /// Redis (if there is one) has acknowledged. Stamped only now: a flight born between an earlier
+    /// bump and the UNLINK would read the old value and outlive the bump.
+    fn applied(&self, row: &Row) {
+        self.stamps.bump(&row.hashes);
+        if let Some(id) = row.outbox_id {
+            self.relay.applied(id);
+        }
+    }
+
+    pub(crate) async fn send(&self, l2: &L2, row: &Row) -> Result<(), Fault> {
+        let message = Message::body(self.invalidations.instance, &row.hashes);
+        l2.invalidate(&row.names, &row.values, &message).await
     }
 
     /// Soils first: from here on no flight may ask Redis about these names.
@@ -283,8 +386,7 @@ impl Inner {
         let (id, row) = self.invalidations.backlog.lock().oldest()?;
         let sent = self.send(l2, &row).await;
         if sent.is_ok() {
-            // What was loaded from Redis before the UNLINK is older than this bump.
-            self.stamps.bump(&row.hashes);
+            self.applied(&row);
             if let Some(row) = self.invalidations.backlog.lock().applied(id) {
                 self.stamps.clean(&row.hashes);
             }

@@ -296,6 +296,11 @@ pub fn render_key<K: CacheKey>(key: &K, scope: &K::Scope) -> Option<String> {
     write_key(key, scope).rendered().map(str::to_owned)
 }
 
+/// Whether a text may be a rendered key: one that a [`KeyWriter`] can write.
+pub(crate) fn is_rendered(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MAX_KEY_BYTES && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
 const fn is_valid_name(name: &str) -> bool {
     let bytes = name.as_bytes();
     let (mut at, mut colons, mut previous) = (0, 0, b':');
@@ -332,6 +337,11 @@ impl Tag {
             // An id that cannot stand in a key still needs a tag of its own: name it by its hash.
             None => Self(format!("{kind}:%{:032x}", xxh3_128(&writer.bytes)).into()),
         }
+    }
+
+    /// A tag as an earlier process wrote it down.
+    pub(crate) fn parsed(text: String) -> Self {
+        Self(text.into())
     }
 
     /// A tag for a whole collection: `courses`.
@@ -415,8 +425,8 @@ impl Name {
         Self::new(NameKind::Tag, tag.0)
     }
 
-    pub(crate) fn namespace(name: &'static str) -> Self {
-        Self::new(NameKind::Namespace, Cow::Borrowed(name))
+    pub(crate) fn namespace(name: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(NameKind::Namespace, name.into())
     }
 
     pub(crate) fn root() -> Self {

@@ -46,6 +46,14 @@ pub(crate) struct Entry {
     pub(crate) weight: u32,
 }
 
+impl Entry {
+    /// Milliseconds since its load began.
+    #[inline(always)]
+    pub(crate) fn age(&self, now: u64) -> u64 {
+        now.saturating_add_signed(self.written.saturating_neg())
+    }
+}
+
 /// The rendered key with its hash. A short one lies inline: comparing it on a hit then costs no
 /// further cache line.
 struct Key {

@@ -16,8 +16,7 @@
 //! coalescing, refill of L1 from L2, finite TTLs with jitter, byte bounds, timeouts, a breaker.
 //!
 //! # What is not here yet
-//! Invalidations do not reach the L1 of other processes: there an old value may be served until
-//! its L1 life is over. An invalidation that Redis could not take ([`Ack::Queued`]) lives in
+//! An invalidation that Redis could not take ([`Ack::Queued`]) lives in
 //! memory: a process that ends before it is applied leaves the old value in Redis until its TTL.
 
 #![deny(missing_docs)]
@@ -33,6 +32,7 @@ mod key;
 mod l1;
 mod l2;
 mod load;
+mod outbox;
 mod plan;
 mod policy;
 mod protocol;
@@ -45,11 +45,12 @@ pub use builder::Builder;
 pub use cache::{Cache, Scoped};
 pub use clock::Clock;
 pub use error::{ConfigError, LoadError, RedisUnavailable};
-pub use invalidate::{Ack, Names};
+pub use invalidate::{Ack, Names, UnreadableNames};
 pub use key::{
     CacheKey, KeyWriter, MAX_KEY_BYTES, MAX_TAGS, Public, Scope, Segment, Tag, Tags, Tenant, User,
     render_key,
 };
 pub use load::{Cached, Loaded, Source};
+pub use outbox::{BoxFuture, Outbox, OutboxError, OutboxRow, Outcome};
 pub use policy::{Policy, PolicyOverride};
-pub use stats::{L1Stats, L2State, NamespaceStats, Stats};
+pub use stats::{BackplaneStats, L1Stats, L2State, NamespaceStats, Stats};

@@ -4,10 +4,10 @@ use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
 use crate::{
     Cache, CacheKey, Cached, KeyWriter, LoadError, Loaded, Source,
-    cache::Inner,
+    cache::{Inner, Mode},
     clock::millis,
     error::Failure,
-    flight::{Boarding, Flight, Landing, Origin, Pilot},
+    flight::{Boarding, Company, Flight, Landing, Moment, Origin, Pilot},
     key::write_key,
     l1::Entry,
     l2::L2,
@@ -55,7 +55,7 @@ impl Cache {
     {
         let plan = {
             let written = write_key(key, scope);
-            if let Some((hit, refresh_after)) = self.inner.hit(&written) {
+            if let Some((hit, refresh_after)) = self.inner.hit(&written, self.mode) {
                 if hit.is_stale && self.inner.clock.now() >= refresh_after {
                     self.refresh(scope, key, &written, load);
                 }
@@ -96,10 +96,15 @@ impl Cache {
         };
         if inner.caches(K::NAMESPACE) {
             let mut was_overtaken = false;
+            let mut company = match self.mode {
+                Mode::Fresh => Company::Alone,
+                Mode::Any | Mode::MaxAge { .. } => Company::Any,
+            };
             loop {
-                match inner.board(&plan) {
+                match inner.board(&plan, company) {
                     Boarding::Leads(flight, pilot) => {
-                        let trip = Trip::new::<A>(inner, &plan, flight.born, Purpose::Read);
+                        let born = flight.born;
+                        let trip = Trip::new::<A>(inner, &plan, born, Purpose::Read, self.mode);
                         let landing = lead(trip, flight, pilot, load).await;
                         let answer = inner.answer(&plan, landing, Source::Loader);
                         return answer.unwrap_or(Err(LoadError::shut_down()));
@@ -109,8 +114,12 @@ impl Cache {
                         if matches!(landing, Landing::Abandoned) {
                             continue;
                         }
-                        if !was_overtaken && !flight.is_joinable(&inner.stamps) {
+                        if !was_overtaken && !flight.is_current(&inner.stamps) {
                             was_overtaken = true;
+                            continue;
+                        }
+                        if !landing.is_for(self.mode, inner.clock.now()) {
+                            company = Company::Alone;
                             continue;
                         }
                         match inner.answer(&plan, landing, Source::Joined) {
@@ -134,7 +143,7 @@ impl Cache {
     ) -> Option<Cached<Arc<K::Value>>> {
         let plan = {
             let written = write_key(key, scope);
-            if let Some((hit, _)) = self.inner.hit(&written) {
+            if let Some((hit, _)) = self.inner.hit(&written, self.mode) {
                 return Some(hit);
             }
             Plan::new(&self.inner, key, scope, &written)
@@ -149,7 +158,9 @@ impl Cache {
         };
         let seen = if self.inner.caches(K::NAMESPACE) && self.inner.may_ask_l2(&plan) {
             let born = self.inner.stamps.now();
-            Trip::new::<Arc<K::Value>>(&self.inner, &plan, born, Purpose::Read).glance().await
+            Trip::new::<Arc<K::Value>>(&self.inner, &plan, born, Purpose::Read, self.mode)
+                .glance()
+                .await
         } else {
             None
         };
@@ -184,10 +195,10 @@ impl Cache {
         }
         let Ok(plan) = Plan::new(&self.inner, key, scope, written) else { return };
         let plan = Arc::new(plan);
-        if let Boarding::Leads(flight, pilot) = self.inner.board(&plan) {
-            let born = flight.born;
+        if let Boarding::Leads(flight, pilot) = self.inner.board(&plan, Company::Any) {
+            let (born, purpose) = (flight.born, Purpose::Refresh);
             let mut trip =
-                Trip::new::<Option<Arc<K::Value>>>(&self.inner, &plan, born, Purpose::Refresh);
+                Trip::new::<Option<Arc<K::Value>>>(&self.inner, &plan, born, purpose, Mode::Any);
             tokio::spawn(async move {
                 let step = trip.look_first().await;
                 trip.fly(step, pilot, load).await;
@@ -208,19 +219,28 @@ impl Inner {
 
     /// What L1 has, and from when on a stale value may be refreshed.
     #[inline(always)]
-    fn hit<V, A>(&self, key: &KeyWriter) -> Option<(Cached<A>, u64)>
+    fn hit<V, A>(&self, key: &KeyWriter, mode: Mode) -> Option<(Cached<A>, u64)>
     where
         V: Send + Sync + 'static,
         A: Answer<V>,
     {
+        if mode == Mode::Fresh {
+            return None;
+        }
         let entry = self.l1.as_ref()?.get(key.bytes()?)?;
         let now = self.clock.now();
         let is_stale = now >= entry.soft;
-        if now >= entry.hard || !self.stamps.is_valid(entry.born, entry.slots.counting(is_stale)) {
+        if now >= entry.hard
+            || !self.window.is_open(self.clock.real_at(now))
+            || !self.stamps.is_valid(entry.born, entry.slots.counting(is_stale))
+        {
             return None;
         }
         let (namespace, refresh_after) = (entry.namespace, entry.refresh_after);
         let hit = cached(entry, Source::L1, now)?;
+        if !mode.takes(hit.age_ms, is_stale) {
+            return None;
+        }
         self.namespaces.count(namespace, Count::L1Hit);
         if is_stale {
             self.namespaces.count(namespace, Count::Stale);
@@ -233,8 +253,9 @@ impl Inner {
         self.l2.as_ref().is_some_and(L2::is_up) && !self.stamps.is_dirty(plan.slots.counting(true))
     }
 
-    fn board<K: CacheKey>(&self, plan: &Plan<K>) -> Boarding {
-        self.flights.board(&plan.key, plan.slots, !self.may_ask_l2(plan), &self.stamps)
+    fn board<K: CacheKey>(&self, plan: &Plan<K>, company: Company) -> Boarding {
+        let moment = Moment { now: self.clock.real(), window: &self.window, stamps: &self.stamps };
+        self.flights.board(&plan.key, plan.slots, !self.may_ask_l2(plan), company, moment)
     }
 
     /// Turns a landing into this caller's answer; `None` if it is no answer to this caller.
@@ -342,6 +363,7 @@ fn cached<V: Send + Sync + 'static, A: Answer<V>>(
     source: Source,
     now: u64,
 ) -> Option<Cached<A>> {
+    let age_ms = entry.age(now);
     let value = match entry.value {
         Some(value) => Some(value.downcast().ok()?),
         None => None,
@@ -350,7 +372,7 @@ fn cached<V: Send + Sync + 'static, A: Answer<V>>(
         value: A::of(value)?,
         source,
         is_stale: now >= entry.soft && source.is_hit(),
-        age_ms: now.saturating_add_signed(entry.written.saturating_neg()),
+        age_ms,
         ttl_ms: entry.hard.saturating_sub(now),
     })
 }

@@ -20,8 +20,44 @@ pub struct Stats {
     pub l1: L1Stats,
     /// Whether Redis is used.
     pub l2: L2State,
+    /// What is heard of other processes.
+    pub backplane: BackplaneStats,
     /// Invalidations that Redis has not acknowledged yet.
     pub pending_invalidations: usize,
+}
+
+/// What is heard of other processes' invalidations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BackplaneStats {
+    /// Whether L1 may answer: without Redis always; with Redis while a heartbeat of the last
+    /// second has proven that no invalidation was missed.
+    pub is_fresh: bool,
+    /// Invalidations heard, our own among them.
+    pub messages: u64,
+    /// Messages that no cache has sent.
+    pub foreign: u64,
+    /// How often all of L1 was given up because an invalidation may have been missed.
+    pub flushes: u64,
+}
+
+/// Where the backplane counts.
+#[derive(Debug, Default)]
+pub(crate) struct BackplaneCounts {
+    pub(crate) messages: AtomicU64,
+    pub(crate) foreign: AtomicU64,
+    pub(crate) flushes: AtomicU64,
+}
+
+impl BackplaneCounts {
+    pub(crate) fn stats(&self, is_fresh: bool) -> BackplaneStats {
+        BackplaneStats {
+            is_fresh,
+            messages: self.messages.load(Ordering::Relaxed),
+            foreign: self.foreign.load(Ordering::Relaxed),
+            flushes: self.flushes.load(Ordering::Relaxed),
+        }
+    }
 }
 
 /// Counters of one namespace. Every read adds to exactly one of `l1_hits`, `l2_hits` and `misses`.

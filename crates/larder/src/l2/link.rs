@@ -1,12 +1,19 @@
 //! The connection to Redis: opened and reopened in the background, given up by the breaker, never
 //! waited for by a request.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use redis::{
     AsyncConnectionConfig, Client, ConnectionInfo, Pipeline, Value, aio::MultiplexedConnection,
+    io::tcp::TcpSettings,
 };
 use tokio::{
     sync::{Notify, watch},
@@ -17,7 +24,7 @@ use tokio::{
 use super::{Fault, reply};
 use crate::{error::ConfigError, protocol::breaker::Breaker};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause between two attempts to connect, ±50 %.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
 /// The same where Redis answers but refuses us (password, permissions, maxclients).
@@ -31,7 +38,7 @@ const VERIFY_EVERY: Duration = Duration::from_secs(1);
 const GOOD_AFTER: Duration = Duration::from_secs(1);
 /// The first 16 hex digits of the data set's identity; another one after a restart or failover. A
 /// replica has its master's, and would keep it when it is promoted: it is refused.
-const EPOCH: &str = "local i = redis.call('INFO', 'replication') \
+pub(super) const EPOCH: &str = "local i = redis.call('INFO', 'replication') \
     if not string.find(i, 'role:master', 1, true) then return {err = 'READONLY replica'} end \
     return string.sub(string.match(i, 'master_replid:(%x+)'), 1, 16)";
 
@@ -44,8 +51,17 @@ struct Shared {
     client: Client,
     op_timeout: Duration,
     live: ArcSwapOption<Live>,
+    opening: Opening,
     is_up: watch::Sender<bool>,
     lost: Notify,
+}
+
+/// When a new connection may be read from; writing is allowed at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opening {
+    AtOnce,
+    /// When everything that was committed while nobody could tell Redis is applied.
+    AfterDrain,
 }
 
 /// A connection that has passed its probe. Faults count against the connection that had them.
@@ -53,6 +69,17 @@ struct Live {
     connection: MultiplexedConnection,
     epoch: u64,
     breaker: Mutex<Breaker>,
+    is_open: AtomicBool,
+}
+
+/// A connection that must not be read from yet.
+pub(crate) struct Undrained(Arc<Live>);
+
+impl Undrained {
+    /// Lets it be read from. If it has been replaced meanwhile, its successor stays closed.
+    pub(crate) fn open(self) {
+        self.0.is_open.store(true, Ordering::Release);
+    }
 }
 
 /// Answers of one pipeline, and the identity of the data set that gave them.
@@ -62,29 +89,44 @@ pub(crate) struct Answers {
 }
 
 impl Link {
-    /// Starts connecting. `connected` is told the epoch of every new connection before it is used.
+    /// Starts connecting.
     pub(crate) fn start(
         info: ConnectionInfo,
         op_timeout: Duration,
-        connected: impl Fn(u64) + Send + 'static,
+        opening: Opening,
     ) -> Result<Self, ConfigError> {
-        let settings = redis::io::tcp::TcpSettings::default()
-            .set_nodelay(true)
-            .set_user_timeout(Duration::from_secs(2));
-        let client = Client::open(info.set_tcp_settings(settings)).map_err(ConfigError::redis)?;
+        let client = Client::open(info.set_tcp_settings(tcp())).map_err(ConfigError::redis)?;
         let shared = Arc::new(Shared {
             client,
             op_timeout,
             live: ArcSwapOption::empty(),
+            opening,
             is_up: watch::Sender::new(false),
             lost: Notify::new(),
         });
-        let task = tokio::spawn(stay_connected(Arc::clone(&shared), connected));
+        let task = tokio::spawn(stay_connected(Arc::clone(&shared)));
         Ok(Self { shared, reconnect: task.abort_handle() })
     }
 
-    pub(crate) fn is_up(&self) -> bool {
+    /// Whether there is a connection that may be read from.
+    pub(crate) fn is_open(&self) -> bool {
+        self.shared.live.load().as_ref().is_some_and(|live| live.is_open())
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
         self.shared.live.load().is_some()
+    }
+
+    /// Whether there is a connection, and to another data set than this one.
+    pub(crate) fn is_elsewhere(&self, epoch: u64) -> bool {
+        self.shared.live.load().as_ref().is_some_and(|live| live.epoch != epoch)
+    }
+
+    /// Gives the connection up for a new one.
+    pub(crate) fn reconnect(&self) {
+        if let Some(live) = self.shared.live.load_full() {
+            self.shared.give_up(live, &Fault::Broken);
+        }
     }
 
     /// Waits until there is a connection, for at most `limit`.
@@ -93,14 +135,44 @@ impl Link {
         let _ = time::timeout(limit, is_up.wait_for(|up| *up)).await;
     }
 
-    /// Sends a pipeline and waits for all its answers, at most `within`. Errors of single commands
-    /// stand among the answers.
-    pub(crate) async fn send(
+    /// Changes whenever a connection comes or goes.
+    pub(crate) fn connections(&self) -> watch::Receiver<bool> {
+        self.shared.is_up.subscribe()
+    }
+
+    /// The connection, if it still waits to be opened.
+    pub(crate) fn undrained(&self) -> Option<Undrained> {
+        self.shared.live.load_full().filter(|live| !live.is_open()).map(Undrained)
+    }
+
+    /// Sends a pipeline that reads or fills, and waits for all its answers, at most `within`.
+    /// Errors of single commands stand among the answers.
+    pub(crate) async fn read(
         &self,
         pipeline: &Pipeline,
         within: Duration,
     ) -> Result<Answers, Fault> {
-        let live = self.shared.live.load_full().ok_or(Fault::Down)?;
+        // Asked of the connection that is used: the next one may have an outage behind it.
+        let live = self.shared.live.load_full().filter(|live| live.is_open());
+        self.send_over(live, pipeline, within).await
+    }
+
+    /// The same for what needs no value to be trusted: invalidations and probes.
+    pub(crate) async fn tell(
+        &self,
+        pipeline: &Pipeline,
+        within: Duration,
+    ) -> Result<Answers, Fault> {
+        self.send_over(self.shared.live.load_full(), pipeline, within).await
+    }
+
+    async fn send_over(
+        &self,
+        live: Option<Arc<Live>>,
+        pipeline: &Pipeline,
+        within: Duration,
+    ) -> Result<Answers, Fault> {
+        let live = live.ok_or(Fault::Down)?;
         let answered = live.send(pipeline, within).await;
         match &answered {
             Ok(_) => {
@@ -120,7 +192,21 @@ impl Drop for Link {
     }
 }
 
+pub(super) fn tcp() -> TcpSettings {
+    TcpSettings::default().set_nodelay(true).set_user_timeout(Duration::from_secs(2))
+}
+
+/// How long to wait after a fault before connecting again, with jitter.
+pub(super) fn pause_after(fault: &Fault) -> Duration {
+    let pause = if fault.is_refusal() { PROBE_REFUSED_EVERY } else { PROBE_EVERY };
+    pause.mul_f64(0.5 + fastrand::f64())
+}
+
 impl Live {
+    fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Acquire)
+    }
+
     async fn send(&self, pipeline: &Pipeline, within: Duration) -> Result<Answers, Fault> {
         let mut connection = self.connection.clone();
         let sent = connection.send_packed_commands(pipeline, 0, pipeline.len());
@@ -173,7 +259,12 @@ impl Shared {
             Ok(opened) => opened.map_err(|error| reply::fault(&error))?,
             Err(_) => return Err(Fault::TimedOut),
         };
-        let mut live = Live { connection, epoch: 0, breaker: Mutex::default() };
+        let mut live = Live {
+            connection,
+            epoch: 0,
+            breaker: Mutex::default(),
+            is_open: AtomicBool::new(self.opening == Opening::AtOnce),
+        };
         let mut probe = redis::pipe();
         probe.cmd("EVAL").arg(EPOCH).arg(0);
         for script in super::SCRIPTS {
@@ -207,12 +298,11 @@ impl Shared {
     }
 }
 
-async fn stay_connected(shared: Arc<Shared>, connected: impl Fn(u64)) {
-    let (mut log, mut short_lived) = (Log::default(), 0);
+async fn stay_connected(shared: Arc<Shared>) {
+    let (mut log, mut short_lived) = (Log::new("redis", "reads load without it"), 0);
     loop {
-        let pause = match shared.connect().await {
+        let fault = match shared.connect().await {
             Ok(live) => {
-                connected(live.epoch);
                 let (live, since) = (Arc::new(live), time::Instant::now());
                 shared.live.store(Some(Arc::clone(&live)));
                 shared.is_up.send_replace(true);
@@ -223,35 +313,41 @@ async fn stay_connected(shared: Arc<Shared>, connected: impl Fn(u64)) {
                 if short_lived <= 1 {
                     continue;
                 }
-                PROBE_REFUSED_EVERY
+                // A server that drops us at once is as good as one that refuses us.
+                Fault::Refused("ERR")
             }
             Err(fault) => {
                 log.down(&fault);
-                if fault.is_refusal() { PROBE_REFUSED_EVERY } else { PROBE_EVERY }
+                fault
             }
         };
-        time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
+        time::sleep(pause_after(&fault)).await;
     }
 }
 
-/// Says that Redis went away, again only now and then, and once that it is back.
-#[derive(Default)]
-struct Log {
+/// Says that something went away, again only now and then, and once that it is back.
+pub(super) struct Log {
+    what: &'static str,
+    meanwhile: &'static str,
     last_down: Option<time::Instant>,
     said_up: bool,
 }
 
 impl Log {
-    fn up(&mut self) {
+    pub(super) fn new(what: &'static str, meanwhile: &'static str) -> Self {
+        Self { what, meanwhile, last_down: None, said_up: false }
+    }
+
+    pub(super) fn up(&mut self) {
         if !self.said_up {
-            tracing::info!("redis is connected");
+            tracing::info!("{} is connected", self.what);
             self.said_up = true;
         }
     }
 
-    fn down(&mut self, fault: &Fault) {
+    pub(super) fn down(&mut self, fault: &Fault) {
         if self.last_down.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
-            tracing::warn!(%fault, "redis is unavailable; reads load without it");
+            tracing::warn!(%fault, "{} is unavailable; {}", self.what, self.meanwhile);
             self.last_down = Some(time::Instant::now());
             self.said_up = false;
         }

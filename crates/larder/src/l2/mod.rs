@@ -1,22 +1,30 @@
 //! L2: the protocol's commands on Redis. Only this folder names the client library.
 
+mod backplane;
 mod link;
 mod reply;
 
-use std::{fmt, io::Write as _, time::Duration};
+use std::{fmt, io::Write as _, sync::Arc, time::Duration};
 
 use redis::{
     Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline, RedisWrite, ToRedisArgs,
     Value,
 };
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
-use self::link::{Answers, Link};
+use self::{
+    backplane::Backplane,
+    link::{Answers, Link},
+};
+pub(crate) use self::{
+    backplane::Ears,
+    link::{Opening, Undrained},
+};
 use crate::{
     clock::millis,
     entry::{Head, Nonce},
     error::ConfigError,
-    key::{Name, NameHash, joined},
+    key::{Name, joined},
     protocol::fetch::Event,
 };
 
@@ -77,7 +85,8 @@ impl Budget {
 
 /// Redis under one prefix.
 pub(crate) struct L2 {
-    link: Link,
+    link: Arc<Link>,
+    _backplane: Backplane,
     prefix: String,
     sequence: String,
     channel: String,
@@ -139,13 +148,22 @@ impl L2 {
         prefix: String,
         max_entry_bytes: usize,
         op_timeout: Duration,
-        connected: impl Fn(u64) + Send + 'static,
+        opening: Opening,
+        ears: Ears,
     ) -> Result<Self, ConfigError> {
         // Pub/Sub ignores SELECT, so the database is part of the channel's name.
         let channel = format!("{prefix}~inv:{}", info.redis_settings().db());
+        let sequence = format!("{prefix}~seq");
+        let names = backplane::Names {
+            channel: channel.clone(),
+            sequence: sequence.clone(),
+            heartbeat: format!("{prefix}~hb"),
+        };
+        let link = Arc::new(Link::start(info.clone(), op_timeout, opening)?);
         Ok(Self {
-            link: Link::start(info, op_timeout, connected)?,
-            sequence: format!("{prefix}~seq"),
+            _backplane: Backplane::start(info, names, ears, Arc::clone(&link))?,
+            link,
+            sequence,
             channel,
             prefix,
             max_entry_bytes,
@@ -154,8 +172,19 @@ impl L2 {
         })
     }
 
+    /// Whether Redis may be read from.
     pub(crate) fn is_up(&self) -> bool {
-        self.link.is_up()
+        self.link.is_open()
+    }
+
+    /// The connection, if it still waits to be opened.
+    pub(crate) fn undrained(&self) -> Option<Undrained> {
+        self.link.undrained()
+    }
+
+    /// Changes whenever a connection comes or goes.
+    pub(crate) fn connections(&self) -> watch::Receiver<bool> {
+        self.link.connections()
     }
 
     /// Waits until Redis is connected, for at most `limit`.
@@ -380,12 +409,12 @@ impl L2 {
     ) -> Result<(), Fault> {
         let mut pipeline = redis::pipe();
         self.invalidation(&mut pipeline, "EVALSHA", &self.invalidate_sha, names, values, message);
-        let answers = self.link.send(&pipeline, INVALIDATE_TIMEOUT).await?;
+        let answers = self.link.tell(&pipeline, INVALIDATE_TIMEOUT).await?;
         let mut answer = answers.values.into_iter().next();
         if answer.as_ref().is_some_and(reply::is_no_script) {
             pipeline.clear();
             self.invalidation(&mut pipeline, "EVAL", INVALIDATE, names, values, message);
-            answer = self.link.send(&pipeline, INVALIDATE_TIMEOUT).await?.values.into_iter().next();
+            answer = self.link.tell(&pipeline, INVALIDATE_TIMEOUT).await?.values.into_iter().next();
         }
         match answer {
             Some(Value::Int(_)) => Ok(()),
@@ -417,7 +446,7 @@ impl L2 {
         let mut pipeline = redis::pipe();
         pipeline.cmd("PING");
         let asked = Instant::now();
-        self.link.send(&pipeline, within).await?;
+        self.link.tell(&pipeline, within).await?;
         Ok(asked.elapsed())
     }
 
@@ -426,7 +455,7 @@ impl L2 {
             return Err(Fault::TimedOut);
         }
         let asked = Instant::now();
-        let answers = self.link.send(pipeline, budget.left).await;
+        let answers = self.link.read(pipeline, budget.left).await;
         budget.left = budget.left.saturating_sub(asked.elapsed());
         answers
     }
@@ -443,16 +472,6 @@ fn put_with(
 ) {
     pipeline.cmd(command).arg(script).arg(1).arg(key);
     pipeline.arg(expected.as_bytes()).arg(new).arg(millis(ttl).max(1));
-}
-
-/// The text that other processes receive: who invalidated, and the hashes of what.
-pub(crate) fn message(instance: Nonce, names: &[NameHash]) -> String {
-    use fmt::Write as _;
-    let mut text = format!("{:032x}", u128::from_be_bytes(instance));
-    for name in names {
-        let _ = write!(text, " {:032x}", name.0);
-    }
-    text
 }
 
 /// Parses a Redis URL (`redis://`, `rediss://`, `unix://`).

@@ -62,6 +62,16 @@ fn bytes(value: &Value) -> Option<&[u8]> {
     }
 }
 
+/// The sequence of invalidations; `None` if it is missing or no number.
+pub(super) fn sequence(value: &Value) -> Option<u64> {
+    std::str::from_utf8(bytes(value)?).ok()?.parse().ok()
+}
+
+/// The payload of a Pub/Sub message: channel, payload.
+pub(super) fn message(data: &[Value]) -> Option<&[u8]> {
+    bytes(data.get(1)?)
+}
+
 /// The bytes of a value key; empty for nothing and for a foreign type.
 pub(super) fn stored(value: Value) -> Vec<u8> {
     match value {

@@ -16,7 +16,7 @@ use fill::Moment;
 
 use crate::{
     CacheKey, Loaded,
-    cache::Inner,
+    cache::{Inner, Mode},
     clock::millis,
     entry::{Envelope, Head, Lifetime, Nonce, Origin as Written, nonce},
     error::Failure,
@@ -49,6 +49,8 @@ pub(crate) struct Trip<K> {
     born: u64,
     /// Whether "there is no such thing" answers the caller.
     takes_nothing: bool,
+    /// What its leader takes from Redis.
+    mode: Mode,
     fetch: Fetch,
     /// Random; names the lease, the claim and the generations that this trip asks for.
     id: Option<Nonce>,
@@ -69,12 +71,14 @@ impl<K: CacheKey> Trip<K> {
         plan: &Arc<Plan<K>>,
         born: u64,
         purpose: Purpose,
+        mode: Mode,
     ) -> Self {
         Self {
             inner: Arc::clone(inner),
             plan: Arc::clone(plan),
             born,
             takes_nothing: A::of(None).is_some(),
+            mode,
             fetch: Fetch::new(purpose, millis(inner.wait_max)),
             id: None,
             budget: Budget::new(inner.op_timeout),
@@ -162,6 +166,10 @@ impl<K: CacheKey> Trip<K> {
             Sight::Servable { mut envelope, head, is_stale, is_outdated } => {
                 if is_outdated {
                     envelope.life.hard = envelope.life.hard.min(envelope.life.soft);
+                }
+                let age = now.saturating_sub(envelope.life.written);
+                if !self.mode.takes(age, is_stale) {
+                    return Event::Dead(head);
                 }
                 match self.unpack(&envelope, now) {
                     Ok(entry) => {

@@ -1,9 +1,12 @@
 //! Larder through its public interface, on a real Redis that each test starts for itself.
+
+mod backplane;
 mod faults;
 mod foreign_bytes;
 mod holes;
 mod invalidation;
 mod limits;
+mod outbox;
 mod races;
 mod reads;
 mod stampede;

@@ -247,11 +247,12 @@ impl Tiers {
     }
 }
 
-/// Builds, and waits until Redis is used if it is configured.
+/// Builds, and waits until Redis is used, and L1 proven current, if Redis is configured.
 pub(crate) async fn built(builder: Builder) -> Cache {
     let cache = builder.build().expect("a valid configuration");
     if cache.stats().l2 != L2State::Off {
         until("redis is used", || cache.stats().l2 == L2State::Up).await;
+        until("the window is open", || cache.stats().backplane.is_fresh).await;
     }
     cache
 }
