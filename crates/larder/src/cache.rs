@@ -363,14 +363,18 @@ impl<S: Scope> Scoped<'_, S> {
 }
 
 impl Mode {
-    /// Whether an entry of this age answers, which may be past its soft TTL.
-    #[inline(always)]
+    /// Whether something of this age from Redis or from a joined flight answers.
     pub(crate) fn takes(self, age_ms: u64, is_stale: bool) -> bool {
         match self {
             Self::Any => true,
             Self::MaxAge { ms } => age_ms <= ms,
             Self::Fresh => !is_stale,
         }
+    }
+
+    /// Whether an L1 entry of this age answers.
+    pub(crate) fn takes_from_l1(self, age_ms: u64) -> bool {
+        self != Self::Fresh && self.takes(age_ms, false)
     }
 }
 

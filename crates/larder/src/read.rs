@@ -224,9 +224,6 @@ impl Inner {
         V: Send + Sync + 'static,
         A: Answer<V>,
     {
-        if mode == Mode::Fresh {
-            return None;
-        }
         let entry = self.l1.as_ref()?.get(key.bytes()?)?;
         let now = self.clock.now();
         let is_stale = now >= entry.soft;
@@ -236,11 +233,11 @@ impl Inner {
         {
             return None;
         }
-        let (namespace, refresh_after) = (entry.namespace, entry.refresh_after);
-        let hit = cached(entry, Source::L1, now)?;
-        if !mode.takes(hit.age_ms, is_stale) {
+        if mode != Mode::Any && !mode.takes_from_l1(entry.age(now)) {
             return None;
         }
+        let (namespace, refresh_after) = (entry.namespace, entry.refresh_after);
+        let hit = cached(entry, Source::L1, now)?;
         self.namespaces.count(namespace, Count::L1Hit);
         if is_stale {
             self.namespaces.count(namespace, Count::Stale);
