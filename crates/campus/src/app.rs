@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_bad_url_is_blamed_on_redis_url() {
-        let redis_url = Some("redis://localhost:port".to_owned());
+        let redis_url = Some("redis://localhost/?protocol=seven".to_owned());
         let settings = Settings { redis_url, ..Settings::default() };
         let config = Config::resolve(&settings, &BTreeMap::new()).unwrap();
         let error = build_cache(&config).err().unwrap().to_string();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::reads::Reads;
-use crate::store::lock::{self, Claim, DatabaseLock};
+use crate::store::lock::{self, Claim, DatabaseLock, Sharing};
 use crate::store::{self, Location};
 
 /// How long Redis may take to hear of a change.
@@ -19,17 +19,17 @@ cached of the changed rows may be served until its TTL ends";
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     #[error(
-        "a server uses the database {database} ({holder}) and would go on serving what it has \
+        "the database {database} is in use by {holders}; a server would go on serving what it has \
          cached; stop it first"
     )]
-    Busy { database: Location, holder: lock::Holder },
+    Busy { database: Location, holders: lock::Holders },
     #[error("the lock file {} cannot be opened", path.display())]
     File { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Store(#[from] store::Error),
 }
 
-/// Takes the lock of an SQLite file: a running server would not hear of the change.
+/// Takes the lock of an SQLite file for itself: a running server would not hear of the change.
 /// PostgreSQL has no such lock, and its servers' L1 may lag.
 pub(super) fn lock(config: &Config, command: &str) -> Result<Option<DatabaseLock>, LockError> {
     let database = Location::parse(&config.database_url.0)?;
@@ -37,12 +37,12 @@ pub(super) fn lock(config: &Config, command: &str) -> Result<Option<DatabaseLock
         return Ok(None);
     };
     let failed = |source| LockError::File { path: lock::path(file), source };
-    match lock::claim(file).map_err(failed)? {
+    match lock::claim(file, &Sharing::Nobody).map_err(failed)? {
         Claim::Granted(mut lock) => {
-            lock.announce(&format!("none ({command} is running)")).map_err(failed)?;
+            lock.announce(command).map_err(failed)?;
             Ok(Some(lock))
         }
-        Claim::HeldBy(holder) => Err(LockError::Busy { database, holder }),
+        Claim::HeldBy(holders) => Err(LockError::Busy { database, holders }),
     }
 }
 

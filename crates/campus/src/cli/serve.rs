@@ -16,7 +16,7 @@ use crate::config::{Config, Seed};
 use crate::http;
 use crate::import;
 use crate::store::Location;
-use crate::store::lock::{self, Claim, DatabaseLock};
+use crate::store::lock::{self, Claim, DatabaseLock, Sharing};
 
 /// How long what was begun may take to end after a signal.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -47,25 +47,25 @@ fn take_lock(config: &Config) -> Result<Option<DatabaseLock>, Failure> {
     let Some(file) = location.file() else {
         return Ok(None);
     };
-    let claim = lock::claim(file).map_err(|e| unwritable(&lock::path(file), &e))?;
+    let sharing = config.redis.as_ref().map_or(Sharing::Nobody, |redis| redis.sharing());
+    let claim = lock::claim(file, &sharing).map_err(|e| unwritable(&lock::path(file), &e))?;
+    let file = file.display();
     match claim {
-        Claim::Granted(lock) => Ok(Some(lock)),
-        Claim::HeldBy(holder) => {
-            let file = file.display();
-            if config.redis.is_some() {
+        Claim::Granted(lock) => {
+            for other in &lock.beside {
                 tracing::warn!(
-                    "{file} is served by {holder} too: it must use the same REDIS_URL, and each may \
-                     show what the other has changed late, until its own L1 forgets it \
-                     (CACHE_L1_MAX_TTL)"
+                    "{file} is served by {other} too: each may show what the other has changed \
+                     late, until its own L1 forgets it (CACHE_L1_MAX_TTL)"
                 );
-                return Ok(None);
             }
-            Err(format!(
-                "{file} is already served by {holder}; two servers on one SQLite file need a \
-                 common REDIS_URL"
-            )
-            .into())
+            Ok(Some(lock))
         }
+        Claim::HeldBy(holders) => Err(format!(
+            "{file} is already in use by {holders} with {}, and this server is to have {sharing}; \
+             servers on one SQLite file need the same REDIS_URL and REDIS_KEY_PREFIX",
+            holders.sharing
+        )
+        .into()),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod lifetimes;
 mod names;
+mod redis_url;
 mod resolve;
 mod secret;
 mod settings;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use crate::store::without_password;
 
 pub use lifetimes::{Lifetime, NAMESPACES};
+pub use redis_url::RedisConfig;
 pub use secret::Secret;
 pub use settings::Settings;
 
@@ -43,30 +45,6 @@ pub struct DatabaseUrl(pub String);
 impl fmt::Debug for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&without_password(&self.0))
-    }
-}
-
-#[derive(Clone)]
-pub struct RedisConfig {
-    pub url: String,
-    pub prefix: String,
-    pub op_timeout: Duration,
-}
-
-impl RedisConfig {
-    /// The URL as it may be shown.
-    pub fn shown(&self) -> String {
-        without_password(&self.url)
-    }
-}
-
-impl fmt::Debug for RedisConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisConfig")
-            .field("url", &self.shown())
-            .field("prefix", &self.prefix)
-            .field("op_timeout", &self.op_timeout)
-            .finish_non_exhaustive()
     }
 }
 

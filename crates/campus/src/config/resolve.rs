@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{
     AuthConfig, CacheConfig, Config, ConfigError, DatabaseUrl, Lifetime, LogFormat, Network,
-    RedisConfig, Secret, Seed, Settings, Toggle, lifetimes, names,
+    RedisConfig, Secret, Seed, Settings, Toggle, lifetimes, names, redis_url,
 };
 
 /// Secrets that stand in tutorials and seed documents.
@@ -228,13 +228,15 @@ impl Check<'_> {
         // Checked without Redis too: a bad value must not wait for the day it is turned on.
         let op_timeout = self.redis_op_timeout();
         let url = set(&s.redis_url)?;
-        if !url.starts_with("redis://") && !url.starts_with("rediss://") {
-            self.problems.push("REDIS_URL must start with redis:// or rediss://".to_owned());
-        }
+        let address = redis_url::address(url).unwrap_or_else(|problem| {
+            self.problems.push(format!("REDIS_URL {problem}"));
+            String::new()
+        });
         Some(RedisConfig {
             url: with_password(url, set(&s.redis_password)),
             prefix: set(&s.redis_key_prefix).unwrap_or("skillup:").to_owned(),
             op_timeout,
+            address,
         })
     }
 
@@ -409,7 +411,7 @@ fn is_origin(text: &str) -> bool {
 }
 
 /// A name, an IPv4 address, or an IPv6 address in brackets.
-fn is_host(text: &str) -> bool {
+pub(super) fn is_host(text: &str) -> bool {
     match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
         None => {

@@ -1,34 +1,59 @@
-//! The lock beside an SQLite file: who serves it, and where.
+//! The lock beside an SQLite file: who serves it, where, and what they share.
 //!
-//! The lock is the operating system's, so it goes away with the process that
-//! held it; the text inside the file only explains a refusal.
+//! Servers that hear of each other's writes through one Redis hold it together; everybody
+//! else holds it alone. The lock is the operating system's, so it goes away with the process
+//! that held it. The text in the file says which Redis that is, and explains a refusal.
 
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use super::private;
 
-/// Held for as long as a server runs on the file.
+/// A server that may share the lock tries this often, with pauses: the one before it holds it
+/// alone while it writes down what the others must share.
+const ATTEMPTS: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Who may have the file open beside us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sharing {
+    Nobody,
+    /// Servers with the same Redis and prefix, which this names without a secret.
+    Through(String),
+}
+
+/// Held for as long as a server or a command runs on the file.
 #[derive(Debug)]
 pub struct DatabaseLock {
     file: File,
+    /// Who had it before, and has it still.
+    pub beside: Vec<Process>,
 }
 
 /// What asking for the lock gave.
 #[derive(Debug)]
 pub enum Claim {
     Granted(DatabaseLock),
-    /// Another process has it; what it wrote about itself.
-    HeldBy(Holder),
+    HeldBy(Holders),
 }
 
-/// The server that has the lock.
-#[derive(Debug, Clone, Default)]
-pub struct Holder {
-    pub pid: Option<u32>,
-    pub url: Option<String>,
+/// Those who have the lock, as far as they have said so.
+#[derive(Debug)]
+pub struct Holders {
+    pub processes: Vec<Process>,
+    pub sharing: Sharing,
+}
+
+/// What one holder wrote about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    pub pid: u32,
+    /// The URL that it serves, or the command that it is.
+    pub at: String,
 }
 
 /// `data/campus.db` is locked through `data/campus.db.lock`.
@@ -39,67 +64,135 @@ pub fn path(database: &Path) -> PathBuf {
 }
 
 /// Takes the lock of a database file, or says who has it. Makes the folder if need be.
-pub fn claim(database: &Path) -> io::Result<Claim> {
+pub fn claim(database: &Path, sharing: &Sharing) -> io::Result<Claim> {
     private::create_folder_of(database)?;
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path(database))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Claim::Granted(DatabaseLock { file })),
-        Err(TryLockError::WouldBlock) => {
-            let mut text = String::new();
-            file.read_to_string(&mut text)?;
-            Ok(Claim::HeldBy(Holder::read(&text)))
+    let path = path(database);
+    let mut attempts = match sharing {
+        Sharing::Nobody => 1,
+        Sharing::Through(_) => ATTEMPTS,
+    };
+    loop {
+        let file = OpenOptions::new().read(true).append(true).create(true).open(&path)?;
+        let claim = match sharing {
+            Sharing::Nobody => alone(file)?,
+            Sharing::Through(redis) => together(file, redis)?,
+        };
+        attempts -= 1;
+        match claim {
+            Claim::HeldBy(_) if attempts > 0 => thread::sleep(PAUSE),
+            claim => return Ok(claim),
         }
+    }
+}
+
+fn alone(mut file: File) -> io::Result<Claim> {
+    if !locked(file.try_lock())? {
+        return Ok(Claim::HeldBy(Holders::read(&mut file)?));
+    }
+    file.set_len(0)?;
+    Ok(Claim::Granted(DatabaseLock { file, beside: Vec::new() }))
+}
+
+/// The first one writes down what the others must share. Between its two locks another one
+/// may come first, so what counts is the text that is there once the lock is shared.
+fn together(mut file: File, redis: &str) -> io::Result<Claim> {
+    if locked(file.try_lock())? {
+        file.set_len(0)?;
+        writeln!(file, "redis {redis}")?;
+        file.unlock()?;
+    }
+    let shared = locked(file.try_lock_shared())?;
+    let holders = Holders::read(&mut file)?;
+    Ok(if shared && holders.sharing == Sharing::Through(redis.to_owned()) {
+        Claim::Granted(DatabaseLock { file, beside: holders.processes })
+    } else {
+        Claim::HeldBy(holders)
+    })
+}
+
+fn locked(tried: Result<(), TryLockError>) -> io::Result<bool> {
+    match tried {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
         Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
 impl DatabaseLock {
-    /// Writes down who holds the lock and where it can be reached.
-    pub fn announce(&mut self, url: &str) -> io::Result<()> {
-        self.file.set_len(0)?;
-        self.file.seek(SeekFrom::Start(0))?;
-        writeln!(self.file, "pid {}\nurl {url}", std::process::id())?;
-        self.file.flush()
+    /// Writes down who holds the lock: the URL that is served, or the command.
+    pub fn announce(&mut self, at: &str) -> io::Result<()> {
+        // One write at the end of the file: others may be announcing themselves too.
+        self.file.write_all(format!("process {} {at}\n", std::process::id()).as_bytes())
     }
 }
 
-impl Holder {
-    fn read(text: &str) -> Self {
-        let field =
-            |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+impl Holders {
+    fn read(file: &mut File) -> io::Result<Self> {
+        let mut text = String::new();
+        file.seek(SeekFrom::Start(0))?;
+        file.read_to_string(&mut text)?;
+        Ok(Self::parse(&text))
+    }
+
+    fn parse(text: &str) -> Self {
+        let redis = text.lines().find_map(|line| line.strip_prefix("redis "));
+        let processes = text.lines().filter_map(|line| {
+            let (pid, at) = line.strip_prefix("process ")?.split_once(' ')?;
+            Some(Process { pid: pid.parse().ok()?, at: at.to_owned() })
+        });
         Self {
-            pid: field("pid").and_then(|pid| pid.parse().ok()),
-            url: field("url").map(str::to_owned),
+            processes: processes.filter(Process::may_run).collect(),
+            sharing: redis.map_or(Sharing::Nobody, |redis| Sharing::Through(redis.to_owned())),
         }
     }
 }
 
-/// `process 42 at http://127.0.0.1:8000`
-impl fmt::Display for Holder {
+impl Process {
+    /// Of those who share the lock the file remembers some that have ended.
+    fn may_run(&self) -> bool {
+        let processes = Path::new("/proc");
+        !processes.join("self").exists() || processes.join(self.pid.to_string()).exists()
+    }
+}
+
+/// `process 42 (http://127.0.0.1:8000)`
+impl fmt::Display for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.pid {
-            Some(pid) => write!(f, "process {pid}")?,
-            None => f.write_str("an unknown process")?,
+        write!(f, "process {} ({})", self.pid, self.at)
+    }
+}
+
+impl fmt::Display for Holders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.processes.is_empty() {
+            return f.write_str("a process that is starting");
         }
-        let url = self.url.as_deref().unwrap_or("an unknown address");
-        write!(f, " at {url}")
+        let names: Vec<String> = self.processes.iter().map(Process::to_string).collect();
+        f.write_str(&names.join(" and "))
+    }
+}
+
+/// `the Redis 127.0.0.1:6379/0 with the prefix "skillup:"`
+impl fmt::Display for Sharing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nobody => f.write_str("no Redis"),
+            Self::Through(redis) => write!(f, "the Redis {redis}"),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Holder;
+    use super::{Holders, Sharing};
 
     #[test]
-    fn a_holder_says_who_and_where_it_is() {
-        let holder = Holder::read("pid 42\nurl http://127.0.0.1:8000\n");
-        assert_eq!(holder.to_string(), "process 42 at http://127.0.0.1:8000");
-        let unknown = Holder::read("").to_string();
-        assert_eq!(unknown, "an unknown process at an unknown address");
+    fn holders_say_who_they_are_and_what_they_share_and_the_dead_are_left_out() {
+        let me = std::process::id();
+        let text = format!("redis r:1/0\nprocess {me} http://a\nprocess 4294967294 http://b\n");
+        let holders = Holders::parse(&text);
+        assert_eq!(holders.to_string(), format!("process {me} (http://a)"));
+        assert_eq!(holders.sharing, Sharing::Through("r:1/0".to_owned()));
+        assert_eq!(Holders::parse("").to_string(), "a process that is starting");
     }
 }

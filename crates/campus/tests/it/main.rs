@@ -6,6 +6,7 @@ mod caching;
 mod concurrency;
 mod demo_catalogue;
 mod lists;
+mod one_file;
 mod openapi;
 mod operations;
 mod outage;

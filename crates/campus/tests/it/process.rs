@@ -221,36 +221,6 @@ fn the_configuration_can_be_checked_without_a_start_and_without_its_secrets() {
 }
 
 #[tokio::test]
-async fn a_second_server_on_the_same_file_is_refused_and_told_who_has_it() {
-    let folder = folder();
-    let server = Server::start(folder.path(), &[NO_DEMO]).await;
-    let url = format!("http://{}", server.address);
-    refuses(folder.path(), &[NO_DEMO], &["data/campus.db", "already served", &url, "REDIS_URL"]);
-    server.api.get("/courses").await.expect(200);
-    assert!(server.stop().status.success());
-}
-
-#[tokio::test]
-async fn an_import_while_a_server_runs_is_refused_with_the_reason() {
-    let folder = folder();
-    let csv = "slug,title,level\nrust,Rust,beginner\n";
-    std::fs::write(folder.path().join("own.csv"), csv).expect("a file");
-    let server = Server::start(folder.path(), &[NO_DEMO]).await;
-    let seed = run(folder.path(), &[], &["seed", "catalogue", "own.csv"]);
-    let text = err(&seed);
-    assert!(!seed.status.success(), "{}", out(&seed));
-    for part in ["a server uses the database", &server.address, "cached", "stop it"] {
-        assert!(text.contains(part), "{part} in {text}");
-    }
-    assert_eq!(server.api.get("/courses").await.expect(200).json()["total"], 0);
-    assert!(server.stop().status.success());
-    let seed = run(folder.path(), &[], &["seed", "catalogue", "own.csv"]);
-    assert!(seed.status.success(), "{}", err(&seed));
-    let server = Server::start(folder.path(), &[NO_DEMO]).await;
-    assert_eq!(server.api.get("/courses").await.expect(200).json()["total"], 1);
-}
-
-#[tokio::test]
 async fn a_bad_row_is_told_with_file_line_and_reason_and_nothing_is_imported() {
     let folder = folder();
     let csv = "slug,title,level\nrust,Rust,beginner\ngo,Go,wizard\n";
