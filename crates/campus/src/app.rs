@@ -71,9 +71,14 @@ impl App {
         Self::assemble(config, clock, store)
     }
 
+    /// Whether the cache takes the configuration. Nothing is opened or connected to.
+    pub fn check(config: &Config) -> Result<(), BuildError> {
+        cache_builder(config).map(drop)
+    }
+
     fn assemble(config: &Config, clock: Clock, store: Store) -> Result<Self, BuildError> {
         let store = Arc::new(store);
-        let cache = build_cache(config)?;
+        let cache = cache_builder(config)?.build()?;
         let caching = match config.cache.enabled {
             Toggle::On => Caching::On,
             Toggle::Off => Caching::Off,
@@ -148,7 +153,7 @@ impl App {
     }
 }
 
-fn build_cache(config: &Config) -> Result<Cache, BuildError> {
+fn cache_builder(config: &Config) -> Result<larder::Builder, BuildError> {
     let cache = &config.cache;
     let mut builder =
         Cache::builder().l1_bytes(cache.l1_bytes).max_entry_bytes(cache.max_entry_bytes);
@@ -168,7 +173,7 @@ fn build_cache(config: &Config) -> Result<Cache, BuildError> {
     for (namespace, change) in overrides(cache) {
         builder = builder.policy_override(namespace, change);
     }
-    Ok(builder.build()?)
+    Ok(builder)
 }
 
 /// The lifetimes that the operator has set, by namespace.
@@ -233,7 +238,7 @@ fn keep_secret(path: &Path, secret: &str) -> io::Result<()> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::build_cache;
+    use super::App;
     use crate::config::{Config, Settings};
 
     #[test]
@@ -241,7 +246,7 @@ mod tests {
         let redis_url = Some("redis://localhost/?protocol=seven".to_owned());
         let settings = Settings { redis_url, ..Settings::default() };
         let config = Config::resolve(&settings, &BTreeMap::new()).unwrap();
-        let error = build_cache(&config).err().unwrap().to_string();
+        let error = App::check(&config).err().unwrap().to_string();
         assert!(error.starts_with("REDIS_URL: "), "{error}");
     }
 }

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::clock::Clock;
-use crate::config::{Config, LogFormat, Settings};
+use crate::config::{Config, LogFormat, Settings, Sources};
 
 pub use output::Output;
 
@@ -52,20 +52,21 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Parses the arguments and runs the command.
 pub fn run() -> ExitCode {
     let mut out = Output::new();
-    if let Err(error) = Config::load_dotenv() {
-        out.complain(&error);
-        return ExitCode::from(2);
-    }
+    let dotenv = match Config::load_dotenv() {
+        Ok(names) => names,
+        Err(error) => {
+            out.complain(&error);
+            return ExitCode::from(2);
+        }
+    };
     // Values of variables are secrets as often as not: help never shows them.
     let command = Cli::command().mut_args(|arg| arg.hide_env_values(true));
-    let parsed = command.try_get_matches().and_then(|m| Cli::from_arg_matches(&m));
-    let cli = match parsed {
-        Ok(cli) => cli,
-        Err(error) => error.exit(),
-    };
+    let arguments = command.try_get_matches().unwrap_or_else(|error| error.exit());
+    let cli = Cli::from_arg_matches(&arguments).unwrap_or_else(|error| error.exit());
+    let sources = Sources { arguments: &arguments, dotenv: &dotenv };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(dispatch(cli, &mut out)),
+        Ok(runtime) => runtime.block_on(dispatch(cli, &sources, &mut out)),
         Err(error) => Err(error.into()),
     };
     match result {
@@ -77,11 +78,14 @@ pub fn run() -> ExitCode {
     }
 }
 
-async fn dispatch(cli: Cli, out: &mut Output) -> Result<ExitCode, Failure> {
+async fn dispatch(cli: Cli, sources: &Sources<'_>, out: &mut Output) -> Result<ExitCode, Failure> {
     let command = cli.command.unwrap_or(Command::Serve);
-    if let Command::Openapi = command {
-        openapi::run(out)?;
-        return Ok(ExitCode::SUCCESS);
+    match &command {
+        Command::Openapi => return openapi::run(out).map(|()| ExitCode::SUCCESS),
+        Command::Config(args) => {
+            return config::run(args, &cli.settings, sources, out).map(|()| ExitCode::SUCCESS);
+        }
+        _ => {}
     }
     let config = Config::from_process(&cli.settings)?;
     let clock = Clock::System;
@@ -94,8 +98,7 @@ async fn dispatch(cli: Cli, out: &mut Output) -> Result<ExitCode, Failure> {
         Command::Seed(args) => seed::run(&args, &config, clock, out).await?,
         Command::User(args) => user::run(&args, &config, clock, out).await?,
         Command::Health => return health::run(&config, out).await,
-        Command::Config(args) => config::run(&args, &config, out)?,
-        Command::Openapi => {}
+        Command::Config(_) | Command::Openapi => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -37,12 +37,37 @@ pub struct Lifetime {
     pub hard: Duration,
 }
 
+impl Lifetime {
+    pub(super) fn seconds(soft: u64, hard: u64) -> Self {
+        Self { soft: Duration::from_secs(soft), hard: Duration::from_secs(hard) }
+    }
+}
+
 /// The variables that exist once per namespace.
 pub(super) fn variables() -> impl Iterator<Item = String> {
     NAMESPACES.iter().flat_map(|(namespace, ..)| {
         let namespace = namespace.to_uppercase();
         [format!("CACHE_TTL_{namespace}"), format!("CACHE_HARD_TTL_{namespace}")]
     })
+}
+
+/// The variables that can set both lives of a namespace, the one that wins first.
+fn soft_variables(namespace: &str) -> Vec<String> {
+    let own = format!("CACHE_TTL_{}", namespace.to_uppercase());
+    let aliases = ALIASES.iter().filter(|(_, of)| *of == namespace).map(|(alias, _)| *alias);
+    let others = aliases.chain(DEFAULTS.iter().copied()).map(str::to_owned);
+    std::iter::once(own).chain(others).collect()
+}
+
+fn hard_variable(namespace: &str) -> String {
+    format!("CACHE_HARD_TTL_{}", namespace.to_uppercase())
+}
+
+/// The variables that decide about a namespace, of those that are set.
+pub(super) fn deciding(namespace: &str, is_set: impl Fn(&str) -> bool) -> Vec<String> {
+    let soft = soft_variables(namespace).into_iter().find(|name| is_set(name));
+    let hard = Some(hard_variable(namespace)).filter(|name| is_set(name));
+    soft.into_iter().chain(hard).collect()
 }
 
 /// What the variables change. An explicit TTL sets soft and hard alike, unless the
@@ -53,26 +78,16 @@ pub(super) fn read(
 ) -> BTreeMap<&'static str, Lifetime> {
     let mut changed = BTreeMap::new();
     for &(namespace, soft, _) in NAMESPACES {
-        let own = namespace.to_uppercase();
-        let mut names = vec![format!("CACHE_TTL_{own}")];
-        let alias = ALIASES.iter().filter(|(_, of)| *of == namespace);
-        names.extend(alias.map(|(alias, _)| (*alias).to_owned()));
-        names.extend(DEFAULTS.iter().map(|name| (*name).to_owned()));
+        let names = soft_variables(namespace);
         let explicit = names.iter().find_map(|name| seconds(name, &value, problems));
-        let explicit_hard = seconds(&format!("CACHE_HARD_TTL_{own}"), &value, problems);
+        let explicit_hard = seconds(&hard_variable(namespace), &value, problems);
         let lifetime = match (explicit, explicit_hard) {
             (None, None) => continue,
-            (Some(ttl), None) => (ttl, ttl),
-            (Some(ttl), Some(hard)) => (ttl.min(hard), hard),
-            (None, Some(hard)) => (soft.min(hard), hard),
+            (Some(ttl), None) => Lifetime::seconds(ttl, ttl),
+            (Some(ttl), Some(hard)) => Lifetime::seconds(ttl.min(hard), hard),
+            (None, Some(hard)) => Lifetime::seconds(soft.min(hard), hard),
         };
-        changed.insert(
-            namespace,
-            Lifetime {
-                soft: Duration::from_secs(lifetime.0),
-                hard: Duration::from_secs(lifetime.1),
-            },
-        );
+        changed.insert(namespace, lifetime);
     }
     problems.dedup();
     changed

@@ -6,6 +6,7 @@
 mod lifetimes;
 mod names;
 mod redis_url;
+mod report;
 mod resolve;
 mod secret;
 mod settings;
@@ -19,6 +20,7 @@ use crate::store::without_password;
 
 pub use lifetimes::{Lifetime, NAMESPACES};
 pub use redis_url::RedisConfig;
+pub use report::{Report, Sources};
 pub use secret::Secret;
 pub use settings::Settings;
 
@@ -124,6 +126,12 @@ impl Network {
 /// What is wrong with the configuration: every problem at once.
 #[derive(Debug)]
 pub struct ConfigError(Vec<String>);
+
+impl ConfigError {
+    pub fn problems(&self) -> &[String] {
+        &self.0
+    }
+}
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,10 +1,12 @@
 //! From texts to a checked [`Config`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
 
 use super::{
     AuthConfig, CacheConfig, Config, ConfigError, DatabaseUrl, Lifetime, LogFormat, Network,
@@ -43,19 +45,33 @@ const WITHOUT_EFFECT_YET: &[(&str, Field)] = &[
 ];
 
 impl Config {
-    /// Puts `.env` under the environment. Call it before any thread is started.
+    /// Puts `.env` under the environment, and answers the names that come from there. Call
+    /// it before any thread is started.
     ///
     /// # Errors
     /// A `.env` that exists and cannot be read; a missing one is fine.
-    pub fn load_dotenv() -> Result<(), ConfigError> {
-        match dotenvy::from_path(Path::new(".env")) {
-            Ok(()) => Ok(()),
-            Err(e) if e.not_found() => Ok(()),
-            Err(dotenvy::Error::LineParse(_, at)) => {
-                Err(ConfigError(vec![format!(".env: there is a mistake near character {at}")]))
+    pub fn load_dotenv() -> Result<BTreeSet<String>, ConfigError> {
+        let file = Path::new(".env");
+        let refused = |error| match error {
+            dotenvy::Error::LineParse(_, at) => {
+                ConfigError(vec![format!(".env: there is a mistake near character {at}")])
             }
-            Err(e) => Err(ConfigError(vec![format!(".env: {e}")])),
+            error => ConfigError(vec![format!(".env: {error}")]),
+        };
+        let lines = match dotenvy::from_path_iter(file) {
+            Ok(lines) => lines,
+            Err(e) if e.not_found() => return Ok(BTreeSet::new()),
+            Err(e) => return Err(refused(e)),
+        };
+        let mut names = BTreeSet::new();
+        for line in lines {
+            let (name, _) = line.map_err(refused)?;
+            if std::env::var_os(&name).is_none() {
+                names.insert(name);
+            }
         }
+        dotenvy::from_path(file).map_err(refused)?;
+        Ok(names)
     }
 
     /// Checks the settings and the variables of this process.
@@ -120,7 +136,7 @@ impl Check<'_> {
                 &s.log_format,
                 &[("pretty", LogFormat::Pretty), ("json", LogFormat::Json)],
             ),
-            log_filter: set(&s.log_filter).unwrap_or("info").to_owned(),
+            log_filter: self.log_filter(),
             trusted_proxies: self.networks(),
             warnings: Vec::new(),
         };
@@ -152,6 +168,14 @@ impl Check<'_> {
                 .push(format!("CAMPUS_ADDR: '{text}' is not an address such as {default}"));
             default
         })
+    }
+
+    fn log_filter(&mut self) -> String {
+        let filter = set(&self.settings.log_filter).unwrap_or("info");
+        if let Err(problem) = EnvFilter::try_new(filter) {
+            self.problems.push(format!("LOG_FILTER: {problem}"));
+        }
+        filter.to_owned()
     }
 
     /// Their values are checked all the same: a mistake must not wait for the day it counts.
@@ -227,6 +251,10 @@ impl Check<'_> {
         let s = self.settings;
         // Checked without Redis too: a bad value must not wait for the day it is turned on.
         let op_timeout = self.redis_op_timeout();
+        let prefix = set(&s.redis_key_prefix).unwrap_or("skillup:");
+        if prefix.len() > 128 {
+            self.problems.push("REDIS_KEY_PREFIX is longer than 128 bytes".to_owned());
+        }
         let url = set(&s.redis_url)?;
         let address = redis_url::address(url).unwrap_or_else(|problem| {
             self.problems.push(format!("REDIS_URL {problem}"));
@@ -234,7 +262,7 @@ impl Check<'_> {
         });
         Some(RedisConfig {
             url: with_password(url, set(&s.redis_password)),
-            prefix: set(&s.redis_key_prefix).unwrap_or("skillup:").to_owned(),
+            prefix: prefix.to_owned(),
             op_timeout,
             address,
         })

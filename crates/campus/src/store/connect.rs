@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr as _;
 use std::time::Duration;
 
+use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection};
 
@@ -20,6 +22,9 @@ impl Location {
     /// Reads `sqlite://path`, `sqlite:path`, `postgres://..` or `postgresql://..`.
     pub fn parse(url: &str) -> Result<Self> {
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            // The problem does not quote the URL, which may hold a password.
+            PgConnectOptions::from_str(url)
+                .map_err(|problem| Error::open(format!("DATABASE_URL: {problem}")))?;
             return Ok(Self::Postgres(url.to_owned()));
         }
         let path = url
@@ -62,16 +67,18 @@ impl fmt::Debug for Location {
 
 /// A URL as it may be shown: of what stands before `@` only the user name, and no query.
 pub fn without_password(url: &str) -> String {
-    let url = url.split('?').next().unwrap_or(url);
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return url.to_owned();
-    };
-    match rest.rsplit_once('@') {
-        Some((login, host)) => {
-            let user = login.split(':').next().unwrap_or("");
-            format!("{scheme}://{user}:***@{host}")
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let scheme = if scheme.is_empty() { String::new() } else { format!("{scheme}://") };
+    let query = rest.find('?');
+    match rest.rfind('@') {
+        // Either the password has a `?` or the query has an `@`; both may be secret.
+        Some(at) if query.is_some_and(|query| query < at) => format!("{scheme}***"),
+        Some(at) => {
+            let user = rest[..at].split(':').next().unwrap_or("");
+            let place = &rest[at + 1..query.unwrap_or(rest.len())];
+            format!("{scheme}{user}:***@{place}")
         }
-        None => format!("{scheme}://{rest}"),
+        None => format!("{scheme}{}", &rest[..query.unwrap_or(rest.len())]),
     }
 }
 
@@ -135,12 +142,20 @@ fn refused(location: &Location, error: &sea_orm::DbErr) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::Location;
+    use super::{Location, without_password};
 
     #[test]
     fn a_shown_location_has_no_password() {
         let location = Location::parse("postgres://app:s3cret@db:5432/campus?sslmode=require");
         assert_eq!(location.unwrap().to_string(), "postgres://app:***@db:5432/campus");
+    }
+
+    #[test]
+    fn what_may_be_a_part_of_a_password_is_not_shown() {
+        for url in ["redis://:s3?cret@h", "h/db?password=s3@cret", "a:s3cret@h", "m://h?p=s3cret"] {
+            let shown = without_password(url);
+            assert!(!shown.contains("s3") && !shown.contains("cret"), "{shown}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Output;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -177,6 +177,10 @@ fn a_bad_value_is_refused_with_the_name_of_its_variable() {
         ("CACHE_DEFAULT_TTL", "0"),
         ("REDIS_URL", "http://redis"),
         ("REDIS_URL", "redis://host:notaport"),
+        ("REDIS_URL", "redis://host:99999"),
+        ("REDIS_URL", "redis://host/notadatabase"),
+        ("REDIS_URL", "redis://host?protocol=seven"),
+        ("DATABASE_URL", "postgres://host:notaport/campus"),
         ("REDIS_OP_TIMEOUT_MS", "fast"),
         ("REDIS_SOCKET_TIMEOUT", "soon"),
         ("REDIS_MAX_CONNECTIONS", "many"),
@@ -189,6 +193,13 @@ fn a_bad_value_is_refused_with_the_name_of_its_variable() {
         ("JWT_SECRET", "your-super-secret-jwt-key-change-in-production"),
     ] {
         refuses(folder.path(), &[(name, value)], &[name]);
+        let check = run(folder.path(), &[(name, value)], &["config", "check"]);
+        assert!(!check.status.success() && err(&check).contains(name), "{name}={value}: {check:?}");
+        assert_eq!(out(&check), "", "{name}={value}");
+        let check = run(folder.path(), &[(name, value)], &["config", "check", "--json"]);
+        let told: Value = serde_json::from_slice(&check.stdout).expect("JSON");
+        assert!(told["problems"][0].as_str().is_some_and(|p| p.contains(name)), "{told}");
+        assert!(!check.status.success());
     }
     let postgres = ("DATABASE_URL", "postgres://127.0.0.1:1/campus");
     refuses(folder.path(), &[postgres], &["JWT_SECRET"]);
@@ -206,18 +217,69 @@ fn the_configuration_can_be_checked_without_a_start_and_without_its_secrets() {
         ("JWT_SECRET", "0123456789abcdef0123456789abcdef"),
         ("REDIS_URL", "redis://:hunter2hunter2@redis.invalid:6379/1"),
         ("CAMPUS_ADMIN_PASSWORD", "hunter3hunter3"),
+        ("METRICS_TOKEN", "hunter4hunter4"),
     ];
     let check = run(folder.path(), &secrets, &["config", "check"]);
     let text = out(&check) + &err(&check);
     assert!(check.status.success() && text.contains("the configuration is valid"), "{text}");
     let help = run(folder.path(), &secrets, &["serve", "--help"]);
-    for text in [text, out(&help) + &err(&help)] {
+    let json = run(folder.path(), &secrets, &["config", "check", "--json"]);
+    for text in [text, out(&json) + &err(&json), out(&help) + &err(&help)] {
         for (_, secret) in secrets {
             assert!(!text.contains(secret), "{text}");
         }
         assert!(!text.contains("hunter2"), "{text}");
     }
     assert!(!folder.path().join("data").exists());
+}
+
+#[test]
+fn a_checked_configuration_shows_each_value_where_it_is_from_and_each_warning_once() {
+    let folder = folder();
+    let dotenv = "LOG_FILTER=debug\nCACHE_TTL_USERS=5\nCACHE_MAX_ENTRY_KB=7\n";
+    std::fs::write(folder.path().join(".env"), dotenv).expect("a file");
+    let variables = [
+        ("POSTGRES_USER", "app"),
+        ("POSTGRES_PASSWORD", "hunter2hunter2"),
+        ("JWT_SECRET", "0123456789abcdef0123456789abcdef"),
+        ("REDIS_URL", "redis://:hunter2@cache/1"),
+        ("REDIS_SOCKET_TIMEOUT", "0.25"),
+        ("CACHE_MAX_ENTRY_KB", "9"),
+        ("CACHE_HARD_TTL_COURSES", "400"),
+        ("REDIS_DEFAULT_TTL", "77"),
+        ("WARM_TOP", "3"),
+    ];
+    let check = |more: &[&str]| {
+        let arguments = [&["config", "check", "--addr", "127.0.0.1:1"], more].concat();
+        let output = run(folder.path(), &variables, &arguments);
+        assert!(output.status.success(), "{}", err(&output));
+        out(&output)
+    };
+    let text = check(&[]);
+    let lines: Vec<String> =
+        text.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    for line in [
+        "CAMPUS_ADDR 127.0.0.1:1 flag",
+        "LOG_FILTER debug .env",
+        "CACHE_MAX_ENTRY_KB 9 environment",
+        "DATABASE_URL postgres://app:***@localhost:5432/app environment",
+        "REDIS_URL redis://:***@cache/1 environment",
+        "REDIS_OP_TIMEOUT_MS 250 environment",
+        "REDIS_KEY_PREFIX skillup: default",
+        "REDIS_PASSWORD - default",
+        "users 5 / 5 CACHE_TTL_USERS (.env)",
+        "courses 77 / 400 REDIS_DEFAULT_TTL (environment), CACHE_HARD_TTL_COURSES (environment)",
+        "warning: WARM_TOP has no effect yet",
+    ] {
+        assert_eq!(lines.iter().filter(|l| *l == line).count(), 1, "{line} in {text}");
+    }
+    let json: Value = serde_json::from_str(&check(&["--json"])).expect("JSON");
+    let address = json!({"name": "CAMPUS_ADDR", "value": "127.0.0.1:1", "from": "flag"});
+    assert!(json["settings"].as_array().is_some_and(|all| all.contains(&address)), "{json}");
+    let users = json!({"namespace": "users", "soft_seconds": 5, "hard_seconds": 5,
+        "set_by": [{"name": "CACHE_TTL_USERS", "from": ".env"}]});
+    assert!(json["ttls"].as_array().is_some_and(|all| all.contains(&users)), "{json}");
+    assert_eq!(json["warnings"], json!(["WARM_TOP has no effect yet"]));
 }
 
 #[tokio::test]
