@@ -25,20 +25,28 @@ pub(super) fn check_unknown<'a>(
 ) {
     let known = known();
     for name in present.filter(|name| !known.iter().any(|k| k == name)) {
-        let hint = nearest(name, &known);
         if name.starts_with("CAMPUS_") || name.starts_with("CACHE_") {
-            problems.push(format!("{name} is not a known variable; did you mean {hint}?"));
+            let hint = nearest(name, &known).map_or_else(
+                || "`campus --help` lists those that are".to_owned(),
+                |nearest| format!("did you mean {nearest}?"),
+            );
+            problems.push(format!("{name} is not a known variable; {hint}"));
         } else if name.starts_with("REDIS_") {
             warnings.push(format!("{name} is not a known variable and is ignored"));
         }
     }
 }
 
-fn nearest<'a>(name: &str, known: &'a [String]) -> &'a str {
-    known
-        .iter()
-        .min_by_key(|candidate| distance(name, candidate))
-        .map_or("CAMPUS_ADDR", String::as_str)
+/// A name that differs by a slip or two after the same first word. Anything further away
+/// would be a guess that sends people the wrong way.
+fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
+    let (first, rest) = name.split_once('_')?;
+    let far = (1 + rest.len() / 2).min(4);
+    let alike = known.iter().filter_map(|candidate| {
+        let (same, other) = candidate.split_once('_')?;
+        (same == first).then(|| (distance(rest, other), candidate.as_str()))
+    });
+    alike.filter(|(distance, _)| *distance <= far).min().map(|(_, candidate)| candidate)
 }
 
 /// Levenshtein distance: how many letters to insert, delete or replace.

@@ -149,7 +149,7 @@ fn a_database_that_cannot_be_written_is_named_with_its_variable() {
 }
 
 #[test]
-fn an_unknown_variable_is_refused_and_the_nearest_one_named() {
+fn an_unknown_variable_is_refused_and_the_nearest_one_named_if_it_is_near() {
     let folder = folder();
     for (name, nearest) in [
         ("CAMPUS_ADRESS", "CAMPUS_ADDR"),
@@ -158,6 +158,14 @@ fn an_unknown_variable_is_refused_and_the_nearest_one_named() {
         ("CACHE_TTL_COURSE", "CACHE_TTL_COURSES"),
     ] {
         refuses(folder.path(), &[(name, "1")], &[name, "did you mean", nearest]);
+    }
+    for name in
+        ["CACHE_DIR", "CAMPUS_PORT", "CACHE_REDIS_TIMEOUT", "CAMPUS_MAX_MEMORY_MB", "CACHE_"]
+    {
+        let check = run(folder.path(), &[(name, "1")], &["config", "check"]);
+        let text = err(&check);
+        assert!(!check.status.success() && text.contains(name), "{text}");
+        assert!(!text.contains("did you mean"), "{text}");
     }
     assert!(!folder.path().join("data").exists(), "nothing is made before all is checked");
 }
