@@ -1,6 +1,6 @@
 //! Accounts and instructor profiles.
 
-use sea_orm::sea_query::{LockType, OnConflict};
+use sea_orm::sea_query::{Expr, Func, LockType, OnConflict, SimpleExpr};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, PaginatorTrait,
     QueryFilter, QueryOrder, QuerySelect, Select, Set,
@@ -35,6 +35,11 @@ fn user(row: users::Model) -> Result<User> {
 
 fn live(id: i64) -> Select<users::Entity> {
     users::Entity::find_by_id(id).filter(users::Column::DeletedAt.is_null())
+}
+
+/// Names are the same whatever their case: `Nina` must not pass for `nina`.
+pub(super) fn is_named(username: &str) -> SimpleExpr {
+    Func::lower(Expr::col(users::Column::Username)).eq(username.to_ascii_lowercase())
 }
 
 async fn find<C: ConnectionTrait>(db: &C, id: i64) -> Result<Option<users::Model>> {
@@ -137,7 +142,7 @@ impl Tx {
     }
 
     pub async fn username_taken(&self, username: &str, but: Option<i64>) -> Result<bool> {
-        let same = users::Entity::find().filter(users::Column::Username.eq(username));
+        let same = users::Entity::find().filter(is_named(username));
         let same = same.filter(users::Column::Id.ne(but.unwrap_or(0)));
         Ok(same.count(&self.0).await? > 0)
     }

@@ -68,15 +68,21 @@ async fn a_taken_name_or_address_is_a_conflict_that_says_which() {
     for (username, email, taken) in [
         ("nina2", "NINA@example.org", "The e-mail address 'nina@example.org' is already taken"),
         ("nina", "other@example.org", "The user name 'nina' is already taken"),
+        ("NiNa", "other@example.org", "The user name 'NiNa' is already taken"),
     ] {
         let new = json!({"username": username, "email": email,
             "password": PASSWORD, "full_name": "Nina"});
         assert_eq!(app.post("/auth/register").json(new).await.refused(409), taken);
     }
-    for edit in [json!({"email": "nina@example.org"}), json!({"username": "nina"})] {
-        let path = format!("/users/{}", other.id);
+    let path = format!("/users/{}", other.id);
+    for edit in [
+        json!({"email": "nina@example.org"}),
+        json!({"username": "nina"}),
+        json!({"username": "Nina"}),
+    ] {
         assert!(app.put(&path).by(&other).json(edit).await.refused(409).contains("taken"));
     }
+    app.put(&path).by(&other).json(json!({"username": "OTTO"})).await.expect(200);
 }
 
 #[tokio::test]

@@ -57,6 +57,25 @@ async fn courses_are_written_read_and_found_on_postgresql() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_name_in_another_case_is_taken_on_postgresql_too() {
+    let Some(cluster) = cluster() else {
+        return;
+    };
+    let app = TestApp::with(on(&cluster)).await;
+    let new = |username: &str, email: &str| {
+        app.post("/auth/register").json(json!({"username": username, "email": email,
+            "password": "correct horse battery", "full_name": "Nina"}))
+    };
+    new("Nina", "nina@example.org").await.expect(201);
+    let refused = new("nINA", "other@example.org").await.refused(409);
+    assert_eq!(refused, "The user name 'nINA' is already taken");
+    let (one, two) = tokio::join!(new("Otto", "1@example.org"), new("otto", "2@example.org"));
+    let mut statuses = [one.status, two.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 409]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn seats_are_never_oversold_on_postgresql_by_two_servers() {
     let Some(cluster) = cluster() else {
         return;

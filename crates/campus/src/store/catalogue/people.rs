@@ -9,7 +9,7 @@ use sea_orm::{
 use super::{Change, Ids, Import, digest, free_name};
 use crate::model::PersonImport;
 use crate::store::tables::users;
-use crate::store::users::save_instructor;
+use crate::store::users::{is_named, save_instructor};
 use crate::store::{Error, Result};
 
 impl Import<'_> {
@@ -77,7 +77,7 @@ impl Import<'_> {
 
     async fn insert_person(&self, person: &PersonImport, digest: String) -> Result<i64> {
         let username = free_name(&person.username, |name| async move {
-            let same = users::Entity::find().filter(users::Column::Username.eq(name));
+            let same = users::Entity::find().filter(is_named(&name));
             Ok::<bool, Error>(same.count(self.tx).await? > 0)
         })
         .await?;
