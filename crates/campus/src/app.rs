@@ -79,11 +79,7 @@ impl App {
     fn assemble(config: &Config, clock: Clock, store: Store) -> Result<Self, BuildError> {
         let store = Arc::new(store);
         let cache = cache_builder(config)?.build()?;
-        let caching = match config.cache.enabled {
-            Toggle::On => Caching::On,
-            Toggle::Off => Caching::Off,
-        };
-        let reads = Reads::new(cache, Arc::clone(&store), caching);
+        let reads = Reads::new(cache, Arc::clone(&store), caching(config));
         let secret = jwt_secret(config, &store)?;
         let tokens = TokenKey::new(secret.expose().as_bytes(), config.auth.access_lifetime);
         let learning = Learning::new(
@@ -183,6 +179,14 @@ fn overrides(cache: &CacheConfig) -> impl Iterator<Item = (&'static str, PolicyO
         let (soft, hard) = (Some(lifetime.soft), Some(lifetime.hard));
         Some((namespace, PolicyOverride { soft, hard, ..PolicyOverride::default() }))
     })
+}
+
+/// Without a tier nothing is ever kept, which is the same as off.
+fn caching(config: &Config) -> Caching {
+    match (config.cache.enabled, config.cache.l1, &config.redis) {
+        (Toggle::Off, _, _) | (Toggle::On, Toggle::Off, None) => Caching::Off,
+        (Toggle::On, _, _) => Caching::On,
+    }
 }
 
 /// The active tiers, as the server prints them.

@@ -40,7 +40,7 @@ pub struct Reads {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caching {
     On,
-    /// `CACHE_ENABLED=false`: every read loads.
+    /// `CACHE_ENABLED=false`, or neither tier is there: every read loads.
     Off,
 }
 

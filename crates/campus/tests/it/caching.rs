@@ -241,8 +241,14 @@ async fn no_cache_is_heard_from_admins_only() {
 
 #[tokio::test]
 async fn with_the_cache_off_every_read_loads_and_says_so() {
-    let off = Settings { cache_enabled: Some("false".to_owned()), ..Settings::default() };
-    let app = TestApp::with(off).await;
+    let no = || Some("false".to_owned());
+    let off = Settings { cache_enabled: no(), ..Settings::default() };
+    every_read_loads_and_says_so(TestApp::with(off).await).await;
+    let no_tier = Settings { cache_l1_enabled: no(), ..Settings::default() };
+    every_read_loads_and_says_so(TestApp::with(no_tier).await).await;
+}
+
+async fn every_read_loads_and_says_so(app: TestApp) {
     let (ada, root) = (app.instructor("ada").await, app.admin().await);
     let id = app.published(&ada, "Rust").await;
     for path in ["/courses".to_owned(), format!("/courses/{id}"), format!("/courses/{id}/seats")] {
