@@ -13,6 +13,7 @@ mod outage;
 mod postgres;
 mod process;
 mod real_data;
+mod scripts;
 mod shared_tier;
 mod support;
 mod tidy;
