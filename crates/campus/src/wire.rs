@@ -81,6 +81,15 @@ pub struct CourseList {
     pub limit: i64,
 }
 
+/// A category of the public catalogue.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Category {
+    #[schema(example = "Programming")]
+    pub name: String,
+    /// How many published courses are in it.
+    pub count: i64,
+}
+
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Content {
     pub course_id: i64,

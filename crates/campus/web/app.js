@@ -33,7 +33,7 @@ const $ = (id) => document.getElementById(id);
 const number = new Intl.NumberFormat("en");
 const date = new Intl.DateTimeFormat("en", { dateStyle: "medium" });
 
-const seen = { categories: new Set(Object.keys(BUNDLED_HUES)), levels: new Set(LEVELS) };
+let categories = [];
 const courses = new Map();
 const served = [];
 let listPath = null;
@@ -343,6 +343,7 @@ function card(course) {
 
 async function load({ announce = false, quiet = false } = {}) {
   const state = readState();
+  if (announce || quiet || !categories.length) loadCategories();
   clearTimeout(retryTimer);
   listRequest?.abort();
   const request = listRequest = new AbortController();
@@ -363,6 +364,17 @@ async function load({ announce = false, quiet = false } = {}) {
   }
 }
 
+/** Without an answer the filter keeps what it has: the list says what is wrong. */
+async function loadCategories() {
+  try {
+    const { data } = await get("/courses/categories", new AbortController().signal);
+    categories = data.map(({ name }) => name);
+    showControls(readState());
+  } catch (error) {
+    if (!(error instanceof RequestError)) throw error;
+  }
+}
+
 /** What is on the screen stays there, dimmed by `aria-busy`; an empty screen gets skeletons. */
 function showWaiting() {
   if ($("grid").childElementCount) return;
@@ -378,11 +390,7 @@ function showList(state, { items, total, skip }) {
   retryDelay = 0;
   showOnline();
   setReady(true);
-  for (const course of items) {
-    courses.set(String(course.id), course);
-    if (course.category) seen.categories.add(course.category);
-    if (course.level) seen.levels.add(course.level);
-  }
+  for (const course of items) courses.set(String(course.id), course);
   showControls(state);
   $("grid").replaceChildren(...items.map(card));
   $("notice").replaceChildren();
@@ -457,10 +465,10 @@ function showPages(state, total) {
 function showControls(state) {
   const byName = (names, chosen) => [...new Set([...names, chosen].filter(Boolean))];
   const named = (values, label) => values.map((value) => [value, label(value)]);
-  const categories = byName(seen.categories, state.category).sort((a, b) => a.localeCompare(b, "en"));
+  const names = byName(categories, state.category).sort((a, b) => a.localeCompare(b, "en"));
   const ratings = byName(RATINGS, state.min_rating).sort((a, b) => a - b);
-  setOptions("category", [["", "All categories"], ...named(categories, (name) => name)], state.category);
-  setOptions("level", [["", "All levels"], ...named(byName(seen.levels, state.level), capital)], state.level);
+  setOptions("category", [["", "All categories"], ...named(names, (name) => name)], state.category);
+  setOptions("level", [["", "All levels"], ...named(byName(LEVELS, state.level), capital)], state.level);
   setOptions("min_rating", [["", "Any rating"], ...named(ratings, (value) => `${value} and up`)], state.min_rating);
   setOptions("sort_by", Object.entries(SORTS), state.sort_by);
   showActive(state);

@@ -25,6 +25,7 @@ use crate::wire;
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .routes(routes!(list_courses, create_course))
+        .routes(routes!(categories))
         .routes(routes!(my_courses))
         .routes(routes!(get_course, edit_course, delete_course))
         .routes(routes!(get_course_by_slug))
@@ -123,6 +124,25 @@ async fn list_courses(
     let total = read.value.total;
     page_headers(response.headers_mut(), "/courses", raw.as_deref(), window, total);
     Ok(response)
+}
+
+/// The categories of the public catalogue, each with its number of courses
+#[utoipa::path(get, path = "/courses/categories", tag = "courses", operation_id = "listCategories",
+    security((), ("bearer" = [])),
+    responses((status = 200, description = "Every category", body = [wire::Category]), ListProblems))]
+async fn categories(
+    State(app): State<Arc<App>>,
+    viewer: Viewer,
+    conditions: Conditions,
+) -> Result<Response, Problem> {
+    let read = app.reads.categories(viewer.via(&conditions)).await?;
+    let rendered = Rendered {
+        body: &read.value.body,
+        version: None,
+        origin: read.origin,
+        audience: Audience::Everyone,
+    };
+    Ok(rendered.answer(&conditions))
 }
 
 #[derive(Deserialize, ToSchema)]

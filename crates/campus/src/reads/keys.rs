@@ -91,6 +91,31 @@ impl CacheKey for ListKey {
     }
 }
 
+/// `course:categories`: what the lists can be narrowed to, so it ends with them.
+pub(super) struct CategoriesKey;
+
+impl CacheKey for CategoriesKey {
+    type Value = PlainAnswer;
+    type Scope = Public;
+    const NAMESPACE: &'static str = "courses_list";
+    const NAME: &'static str = "course:categories";
+    const VERSION: u16 = 1;
+
+    fn policy() -> Policy {
+        seconds(120, 300)
+    }
+
+    fn weigh(answer: &PlainAnswer) -> usize {
+        answer.weight()
+    }
+
+    fn segments(&self, _: &mut KeyWriter) {}
+
+    fn tags(&self, _: &Public, tags: &mut Tags) {
+        tags.add(Tag::named("courses"));
+    }
+}
+
 /// `course:search:{hash}:p:{skip}:l:{limit}`
 pub(super) struct SearchKey {
     hash: String,

@@ -25,7 +25,8 @@ pub use report::{CacheReport, NamespaceReport};
 use crate::store::{self, Store};
 use crate::wire;
 use keys::{
-    ContentKey, CourseKey, EnrolledKey, InstructorKey, ListKey, ProfileKey, SearchKey, SeatsKey,
+    CategoriesKey, ContentKey, CourseKey, EnrolledKey, InstructorKey, ListKey, ProfileKey,
+    SearchKey, SeatsKey,
 };
 
 /// The reads of the product, through the cache.
@@ -155,6 +156,17 @@ impl Reads {
             let key = ListKey::new(&query);
             self.get(via, &key, load(query)).await
         }
+    }
+
+    /// The categories of the public catalogue.
+    pub async fn categories(&self, via: Via) -> Result<Read<Arc<PlainAnswer>>> {
+        self.get(via, &CategoriesKey, |store| async move {
+            let categories = store.categories().await?.into_iter();
+            let categories = categories.map(|(name, count)| wire::Category { name, count });
+            let body = Body::render(&categories.collect::<Vec<wire::Category>>())?;
+            Ok(PlainAnswer { body })
+        })
+        .await
     }
 
     /// A course of any status; the body is only there for a published one.

@@ -137,6 +137,25 @@ impl Store {
         self.page(select, ordered, window).await
     }
 
+    /// The categories of published courses and how many are in each. Spellings that lists
+    /// take for one are one here.
+    pub async fn categories(&self) -> Result<Vec<(String, i64)>> {
+        use courses::Column;
+        let mut rows: Vec<(String, String, i64)> = live()
+            .filter(Column::Status.eq(CourseStatus::Published.as_str()))
+            .select_only()
+            .column(Column::CategoryKey)
+            .column_as(Column::Category.min(), "name")
+            .column_as(Column::Id.count(), "count")
+            .group_by(Column::CategoryKey)
+            .into_tuple()
+            .all(&self.reader)
+            .await?;
+        // Databases sort texts by rules of their own.
+        rows.sort();
+        Ok(rows.into_iter().map(|(_, name, count)| (name, count)).collect())
+    }
+
     /// Everything a person teaches, drafts included, newest first.
     pub async fn courses_of(
         &self,

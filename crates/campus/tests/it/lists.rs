@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::TestApp;
 
@@ -203,4 +203,48 @@ async fn a_teacher_finds_drafts_in_their_own_list_and_nobody_elses() {
     app.enroll(&sam, open).await.expect(201);
     let places = app.get("/enrollments/my-enrollments").by(&sam).await.expect(200).json();
     assert_eq!((&places["total"], &places["items"][0]["course_id"]), (&1.into(), &open.into()));
+}
+
+#[tokio::test]
+async fn the_categories_are_those_of_every_published_course() {
+    let app = TestApp::demo().await;
+    let ada = app.instructor("ada").await;
+    let categories = async || app.get("/courses/categories").await.expect(200);
+    let names: Vec<String> = categories()
+        .await
+        .json()
+        .as_array()
+        .expect("an array")
+        .iter()
+        .map(|category| category["name"].as_str().expect("a name").to_owned())
+        .collect();
+    assert_eq!(names.len(), 8, "{names:?}");
+    assert!(names.is_sorted_by_key(|name| name.to_lowercase()), "{names:?}");
+    let mut courses = 0;
+    for category in categories().await.json().as_array().expect("an array") {
+        let name = category["name"].as_str().expect("a name").replace(' ', "%20");
+        let list = app.get(&format!("/courses?category={name}&limit=1")).await.json();
+        assert_eq!(list["total"], category["count"], "{category}");
+        courses += total(&list);
+    }
+    assert_eq!(courses, total(&app.get("/courses").await.json()));
+    assert_eq!(categories().await.cache(), "HIT");
+    // A draft is in no category yet; spellings of one are one.
+    let id = app.draft(&ada, "New").await;
+    assert_eq!(categories().await.json().as_array().map(Vec::len), Some(8));
+    app.set_status(&ada, id, "published").await.expect(200);
+    let other = app.published(&ada, "Other").await;
+    let spelt = json!({"category": " TESTING "});
+    app.put(&format!("/courses/{other}")).by(&ada).json(spelt).await.expect(200);
+    let now = categories().await;
+    assert_eq!(now.cache(), "MISS");
+    let now = now.json();
+    let testing: Vec<&Value> = now
+        .as_array()
+        .expect("an array")
+        .iter()
+        .filter(|category| category["name"].to_string().to_lowercase().contains("testing"))
+        .collect();
+    assert_eq!(testing.len(), 1, "{now}");
+    assert_eq!(testing[0]["count"], 2, "{now}");
 }

@@ -162,3 +162,15 @@ async fn the_demo_is_the_same_on_postgresql_as_on_sqlite() {
         assert_eq!(slugs(&there).await, expected, "{query}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_categories_are_the_same_on_postgresql_as_on_sqlite() {
+    let Some(cluster) = cluster() else {
+        return;
+    };
+    let there = TestApp::with(on(&cluster)).await;
+    import::demo(there.app.store(), there.clock.now()).await.expect("imported");
+    let here = TestApp::demo().await;
+    let path = "/courses/categories";
+    assert_eq!(there.get(path).await.expect(200).body, here.get(path).await.expect(200).body);
+}
