@@ -23,8 +23,8 @@ pub enum LockError {
          cached; stop it first"
     )]
     Busy { database: Location, holders: lock::Holders },
-    #[error("the lock file {} cannot be opened", path.display())]
-    File { path: PathBuf, source: io::Error },
+    #[error("cannot open the database {database}: its lock {} cannot be written", path.display())]
+    File { database: Location, path: PathBuf, source: io::Error },
     #[error(transparent)]
     Store(#[from] store::Error),
 }
@@ -36,7 +36,8 @@ pub(super) fn lock(config: &Config, command: &str) -> Result<Option<DatabaseLock
     let Some(file) = database.file() else {
         return Ok(None);
     };
-    let failed = |source| LockError::File { path: lock::path(file), source };
+    let failed =
+        |source| LockError::File { database: database.clone(), path: lock::path(file), source };
     match lock::claim(file, &Sharing::Nobody).map_err(failed)? {
         Claim::Granted(mut lock) => {
             lock.announce(command).map_err(failed)?;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,7 +49,7 @@ fn take_lock(config: &Config) -> Result<Option<DatabaseLock>, Failure> {
         return Ok(None);
     };
     let sharing = config.redis.as_ref().map_or(Sharing::Nobody, |redis| redis.sharing());
-    let claim = lock::claim(file, &sharing).map_err(|e| unwritable(&lock::path(file), &e))?;
+    let claim = lock::claim(file, &sharing).map_err(|e| unwritable(file, &e))?;
     let file = file.display();
     match claim {
         Claim::Granted(lock) => {
@@ -69,9 +70,14 @@ fn take_lock(config: &Config) -> Result<Option<DatabaseLock>, Failure> {
     }
 }
 
-fn unwritable(path: &std::path::Path, error: &io::Error) -> Failure {
-    let path = path.display();
-    format!("cannot write {path}, which the database needs: {error} (see DATABASE_URL)").into()
+fn unwritable(database: &Path, error: &io::Error) -> Failure {
+    let (database, lock) = (database.display(), lock::path(database));
+    let lock = lock.display();
+    format!(
+        "cannot open the database {database}: its lock {lock} cannot be written: {error} (see \
+         DATABASE_URL)"
+    )
+    .into()
 }
 
 async fn listen(addr: SocketAddr) -> Result<TcpListener, Failure> {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use axum::extract::path::ErrorKind;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -87,14 +89,24 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
             if let Err(cause) = serde_json::from_slice::<serde::de::IgnoredAny>(body) {
                 return malformed(&cause);
             }
-            let field = if path == "." { "body".to_owned() } else { path };
-            Problem::unprocessable(field, without_position(&cause))
+            wrong_field(&path, &without_position(&cause))
         } else {
             malformed(&cause)
         }
     })?;
     json.end().map_err(|e| malformed(&e))?;
     Ok(value)
+}
+
+/// A field that is missing has no place of its own: it is named inside the object it belongs to.
+fn wrong_field(path: &str, message: &str) -> Problem {
+    let missing = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
+    match (path, missing) {
+        (".", None) => Problem::unprocessable("body", message),
+        (path, None) => Problem::unprocessable(path, message),
+        (".", Some(field)) => Problem::unprocessable(field, "is missing"),
+        (path, Some(field)) => Problem::unprocessable(format!("{path}.{field}"), "is missing"),
+    }
 }
 
 fn malformed(error: &serde_json::Error) -> Problem {
@@ -127,7 +139,7 @@ fn too_large(limit: usize) -> Problem {
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
 }
 
-/// Path parameters; an id that is no 64-bit integer is 422.
+/// Path parameters; an id that is no 64-bit integer is 422, and so is a text that is no UTF-8.
 pub(super) struct Path<T>(pub(super) T);
 
 impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
@@ -135,8 +147,15 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let path = axum::extract::Path::<T>::from_request_parts(parts, state).await;
-        path.map(|axum::extract::Path(value)| Self(value))
-            .map_err(|_| Problem::unprocessable("path", "an id must be a 64-bit integer"))
+        path.map(|axum::extract::Path(value)| Self(value)).map_err(|rejection| match rejection {
+            PathRejection::FailedToDeserializePathParams(error) => match error.into_kind() {
+                ErrorKind::InvalidUtf8InPathParam { key } => {
+                    Problem::unprocessable(key, "is not UTF-8 when its %XX are decoded")
+                }
+                _ => Problem::unprocessable("path", "an id must be a 64-bit integer"),
+            },
+            _ => Problem::internal(),
+        })
     }
 }
 
@@ -152,8 +171,21 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
             let text =
                 std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
             let (field, message) = text.split_once(": ").unwrap_or(("query", &text));
-            Problem::unprocessable(field, message)
+            Problem::unprocessable(field, in_plain_words(message))
         })
+    }
+}
+
+/// What the parsers of the standard library say, for people who do not know them.
+fn in_plain_words(message: &str) -> &str {
+    match message {
+        "invalid float literal" | "cannot parse float from empty string" => "must be a number",
+        "invalid digit found in string" | "cannot parse integer from empty string" => {
+            "must be a whole number"
+        }
+        "number too large to fit in target type" => "is too large",
+        "number too small to fit in target type" => "is too small",
+        other => other,
     }
 }
 

@@ -5,11 +5,16 @@ use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use sea_orm::sqlx::postgres::PgConnectOptions;
+use sea_orm::sqlx::Connection as _;
+use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection};
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection};
+use tokio::time::timeout;
 
 use super::{Error, Result, private};
+
+/// How long PostgreSQL may take to answer at the start.
+const REACH: Duration = Duration::from_secs(5);
 
 /// Which database a URL names. `Display` leaves the password out.
 #[derive(Clone)]
@@ -94,6 +99,7 @@ pub(super) async fn open(location: &Location) -> Result<(DatabaseConnection, Dat
             Ok((writer, reader.map_err(|e| refused(location, &e))?))
         }
         Location::Postgres(url) => {
+            reach(url).await?;
             let mut options = ConnectOptions::new(url);
             options
                 .max_connections(16)
@@ -105,6 +111,22 @@ pub(super) async fn open(location: &Location) -> Result<(DatabaseConnection, Dat
             Ok((pool.clone(), pool))
         }
     }
+}
+
+/// Makes one connection outside of the pool, which would only say that it waited too long.
+async fn reach(url: &str) -> Result<()> {
+    let options = PgConnectOptions::from_str(url).map_err(|e| Error::open(e.to_string()))?;
+    let reason = match timeout(REACH, PgConnection::connect_with(&options)).await {
+        // It has answered; how it hears of the end does not matter.
+        Ok(Ok(connection)) => return Ok(drop(connection.close().await)),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer within {} s", REACH.as_secs()),
+    };
+    let (host, port) = (options.get_host(), options.get_port());
+    Err(Error::open(format!(
+        "cannot reach the database at {host}:{port}: {reason}; check that PostgreSQL runs there, \
+         and host, port, user, password and database in DATABASE_URL"
+    )))
 }
 
 fn sqlite(path: &std::path::Path, connections: u32) -> ConnectOptions {

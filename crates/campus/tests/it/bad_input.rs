@@ -400,3 +400,35 @@ async fn enrolling_says_why_it_is_refused() {
     let ghost = json!({"course_id": id, "student_id": 999_999});
     app.post("/enrollments").by(ada).json(ghost).await.refused(422);
 }
+
+#[tokio::test]
+async fn a_refusal_is_in_words_that_say_what_to_change() {
+    let school = School::new().await;
+    let (app, ada, path) = (&school.app, &school.ada, school.path());
+    for (query, detail) in [
+        ("min_rating=good", "min_rating: must be a number"),
+        ("min_rating=", "min_rating: must be a number"),
+        ("skip=abc", "skip: must be a whole number"),
+        ("limit=1.5", "limit: must be a whole number"),
+        ("skip=99999999999999999999", "skip: is too large"),
+    ] {
+        assert_eq!(app.get(&format!("/courses?{query}")).await.refused(422), detail);
+    }
+    let slug = app.get("/courses/slug/%ff").await.refused(422);
+    assert!(slug.starts_with("slug: ") && slug.contains("UTF-8"), "{slug}");
+    for (method, path, body, field) in [
+        (Method::POST, "/courses".to_owned(), json!({"title": "No more"}), "description"),
+        (Method::POST, "/auth/login".to_owned(), json!({}), "email"),
+        (Method::PUT, format!("{path}/content"), json!({}), "modules"),
+        (
+            Method::PUT,
+            format!("{path}/content"),
+            json!({"modules": [{"title": "One", "lessons": [{"title": "A"}, {}]}]}),
+            "modules[0].lessons[1].title",
+        ),
+    ] {
+        let answer = app.ask(method, &path).by(ada).json(body).await;
+        assert_eq!(answer.refused(422), format!("{field}: is missing"));
+        assert_eq!(answer.json()["errors"][0]["field"], field);
+    }
+}

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Redis, Server, free_port, run, until, until_some};
+use crate::support::{Postgres, Redis, Server, free_port, run, until, until_some};
 
 const NO_DEMO: (&str, &str) = ("CAMPUS_SEED", "none");
 
@@ -140,7 +140,9 @@ fn a_database_that_cannot_be_written_is_named_with_its_variable() {
     let folder = folder();
     std::fs::write(folder.path().join("file"), "not a folder").expect("a file");
     for url in ["sqlite://file/campus.db", "sqlite:///proc/campus.db", "sqlite:///dev/null/x.db"] {
-        refuses(folder.path(), &[("DATABASE_URL", url)], &["DATABASE_URL"]);
+        let file = url.trim_start_matches("sqlite://");
+        let database = format!("database {file}:");
+        refuses(folder.path(), &[("DATABASE_URL", url)], &["DATABASE_URL", &database]);
     }
     std::fs::write(folder.path().join("text.db"), "this is no database at all".repeat(100))
         .expect("a file");
@@ -358,4 +360,21 @@ async fn a_write_that_was_under_way_is_finished_before_the_end() {
     assert!(answer.contains("HTTP/1.1 201 Created"), "{answer}");
     let ended = server.ended();
     assert_eq!(ended.status.code(), Some(0), "{}", err(&ended));
+}
+
+#[tokio::test]
+async fn a_postgresql_that_does_not_answer_is_named_with_the_reason_and_without_the_password() {
+    let folder = folder();
+    let secret = ("JWT_SECRET", "0123456789abcdef0123456789abcdef");
+    let nobody = format!("127.0.0.1:{}", free_port());
+    let url = format!("postgres://app:hunter2@{nobody}/campus");
+    let database = ("DATABASE_URL", url.as_str());
+    let parts = ["cannot reach the database at", &nobody, "refused", "DATABASE_URL"];
+    refuses(folder.path(), &[database, secret], &parts);
+    let migrate = run(folder.path(), &[database, secret], &["migrate"]);
+    assert!(!err(&migrate).contains("hunter2"), "{}", err(&migrate));
+    let cluster = Postgres::start().expect("PostgreSQL is installed");
+    let url = cluster.url().replace("/postgres", "/nothing");
+    let parts = ["cannot reach the database at 127.0.0.1", "\"nothing\" does not exist"];
+    refuses(folder.path(), &[("DATABASE_URL", &url), secret], &parts);
 }
