@@ -5,13 +5,15 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use serde::Deserialize;
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::answer::{Audience, Rendered, written_body};
 use super::auth::{SignedIn, Viewer};
 use super::error::{Problem, ReadProblems, WriteProblems};
-use super::extract::{CONTENT_LIMIT, Conditions, Json, Path};
+use super::extract::{CONTENT_LIMIT, Conditions, Json, Path, object_or_none, objects};
 use crate::app::App;
 use crate::model::{ContentDraft, LessonDraft, ModuleDraft, Refusal};
 use crate::wire;
@@ -71,17 +73,107 @@ async fn get_lesson(
     Ok(rendered.answer(&conditions))
 }
 
+/// A whole document.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = ContentDraft)]
+#[serde(deny_unknown_fields)]
+struct ContentRequest {
+    #[serde(deserialize_with = "objects")]
+    modules: Vec<ModuleRequest>,
+    #[serde(default, deserialize_with = "object_or_none")]
+    metadata: Option<MetadataRequest>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[schema(as = ModuleDraft)]
+#[serde(deny_unknown_fields)]
+struct ModuleRequest {
+    /// Keeps the identity of an existing module; given by the server when absent.
+    id: Option<i64>,
+    title: String,
+    /// Where the module goes; the order of the list when absent.
+    position: Option<i64>,
+    #[serde(default, deserialize_with = "objects")]
+    lessons: Vec<LessonRequest>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[schema(as = LessonDraft)]
+#[serde(deny_unknown_fields)]
+struct LessonRequest {
+    /// Keeps the identity of an existing lesson; given by the server when absent.
+    id: Option<i64>,
+    title: String,
+    #[serde(default = "text_kind")]
+    kind: String,
+    #[serde(default)]
+    duration_minutes: i64,
+    #[serde(default)]
+    body: String,
+}
+
+/// A client may send the totals back that it was given, but only the tags are taken.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = MetadataDraft)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "totals are accepted, checked for their kind, and computed anew")]
+struct MetadataRequest {
+    total_modules: Option<i64>,
+    total_lessons: Option<i64>,
+    total_duration_hours: Option<f64>,
+    #[serde(default)]
+    tags: Vec<String>,
+}
+
+fn text_kind() -> String {
+    "text".to_owned()
+}
+
+impl From<ContentRequest> for ContentDraft {
+    fn from(request: ContentRequest) -> Self {
+        Self {
+            modules: request.modules.into_iter().map(ModuleDraft::from).collect(),
+            tags: request.metadata.map(|metadata| metadata.tags),
+        }
+    }
+}
+
+impl From<ModuleRequest> for ModuleDraft {
+    fn from(request: ModuleRequest) -> Self {
+        Self {
+            id: request.id,
+            title: request.title,
+            position: request.position,
+            lessons: request.lessons.into_iter().map(LessonDraft::from).collect(),
+            external_id: None,
+        }
+    }
+}
+
+impl From<LessonRequest> for LessonDraft {
+    fn from(request: LessonRequest) -> Self {
+        Self {
+            id: request.id,
+            title: request.title,
+            kind: request.kind,
+            duration_minutes: request.duration_minutes,
+            body: request.body,
+            external_id: None,
+        }
+    }
+}
+
 /// Create or replace the content (owner, admin)
 #[utoipa::path(put, path = "/courses/{id}/content", tag = "content", operation_id = "replaceContent",
-    params(("id" = i64, Path)), security(("bearer" = [])), request_body = ContentDraft,
+    params(("id" = i64, Path)), security(("bearer" = [])), request_body = ContentRequest,
     responses((status = 200, description = "The content", body = wire::Content), WriteProblems))]
 async fn replace_content(
     State(app): State<Arc<App>>,
     SignedIn(by): SignedIn,
     Path(id): Path<i64>,
-    Json(draft): Json<ContentDraft, CONTENT_LIMIT>,
+    Json(request): Json<ContentRequest, CONTENT_LIMIT>,
 ) -> Result<Response, Problem> {
-    let edited = app.learning.replace_content(by, id, draft).await?;
+    let edited = app.learning.replace_content(by, id, request.into()).await?;
     Ok(written_body(StatusCode::OK, &edited.body, edited.version))
 }
 
@@ -100,15 +192,15 @@ async fn delete_content(
 
 /// Add a module (owner, admin)
 #[utoipa::path(post, path = "/courses/{id}/content/modules", tag = "content", operation_id = "addModule",
-    params(("id" = i64, Path)), security(("bearer" = [])), request_body = ModuleDraft,
+    params(("id" = i64, Path)), security(("bearer" = [])), request_body = ModuleRequest,
     responses((status = 201, description = "The content", body = wire::Content), WriteProblems))]
 async fn add_module(
     State(app): State<Arc<App>>,
     SignedIn(by): SignedIn,
     Path(id): Path<i64>,
-    Json(draft): Json<ModuleDraft, CONTENT_LIMIT>,
+    Json(request): Json<ModuleRequest, CONTENT_LIMIT>,
 ) -> Result<Response, Problem> {
-    let edited = app.learning.add_module(by, id, draft).await?;
+    let edited = app.learning.add_module(by, id, request.into()).await?;
     Ok(written_body(StatusCode::CREATED, &edited.body, edited.version))
 }
 
@@ -128,15 +220,15 @@ async fn delete_module(
 /// Add a lesson to a module (owner, admin)
 #[utoipa::path(post, path = "/courses/{id}/content/modules/{module_id}/lessons", tag = "content",
     operation_id = "addLesson", params(("id" = i64, Path), ("module_id" = i64, Path)),
-    security(("bearer" = [])), request_body = LessonDraft,
+    security(("bearer" = [])), request_body = LessonRequest,
     responses((status = 201, description = "The content", body = wire::Content), WriteProblems))]
 async fn add_lesson(
     State(app): State<Arc<App>>,
     SignedIn(by): SignedIn,
     Path((id, module_id)): Path<(i64, i64)>,
-    Json(draft): Json<LessonDraft, CONTENT_LIMIT>,
+    Json(request): Json<LessonRequest, CONTENT_LIMIT>,
 ) -> Result<Response, Problem> {
-    let edited = app.learning.add_lesson(by, id, module_id, draft).await?;
+    let edited = app.learning.add_lesson(by, id, module_id, request.into()).await?;
     Ok(written_body(StatusCode::CREATED, &edited.body, edited.version))
 }
 

@@ -52,64 +52,36 @@ pub struct Metadata {
     pub tags: Vec<String>,
 }
 
-/// A whole document as a client writes it.
-#[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
+/// A whole document as somebody wants it; totals are always computed.
+#[derive(Debug, Clone)]
 pub struct ContentDraft {
     pub modules: Vec<ModuleDraft>,
-    #[serde(default)]
-    pub metadata: Option<MetadataDraft>,
+    /// Absent: they stay as they are.
+    pub tags: Option<Vec<String>>,
 }
 
-#[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct ModuleDraft {
-    /// Keeps the identity of an existing module; given by the server when absent.
-    #[serde(default)]
+    /// Keeps the identity of an existing module; given here when absent.
     pub id: Option<i64>,
     pub title: String,
     /// Where the module goes; the order of the list when absent.
-    #[serde(default)]
     pub position: Option<i64>,
-    #[serde(default)]
     pub lessons: Vec<LessonDraft>,
-    #[serde(skip)]
+    /// Only imported ones have it.
     pub external_id: Option<String>,
 }
 
-#[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct LessonDraft {
-    /// Keeps the identity of an existing lesson; given by the server when absent.
-    #[serde(default)]
+    /// Keeps the identity of an existing lesson; given here when absent.
     pub id: Option<i64>,
     pub title: String,
-    #[serde(default = "text_kind")]
     pub kind: String,
-    #[serde(default)]
     pub duration_minutes: i64,
-    #[serde(default)]
     pub body: String,
-    #[serde(skip)]
+    /// Only imported ones have it.
     pub external_id: Option<String>,
-}
-
-/// Totals are always computed; a client may send them back but only the tags are taken.
-#[derive(Debug, Clone, Default, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct MetadataDraft {
-    #[serde(default)]
-    pub total_modules: Option<i64>,
-    #[serde(default)]
-    pub total_lessons: Option<i64>,
-    #[serde(default)]
-    pub total_duration_hours: Option<f64>,
-    #[serde(default)]
-    pub tags: Vec<String>,
-}
-
-fn text_kind() -> String {
-    "text".to_owned()
 }
 
 /// Which lessons each module has: what progress is computed from, without the bodies.
@@ -149,8 +121,8 @@ impl Content {
             let module = self.module(module);
             self.modules.push(module);
         }
-        if let Some(metadata) = draft.metadata {
-            self.metadata.tags = metadata.tags;
+        if let Some(tags) = draft.tags {
+            self.metadata.tags = tags;
         }
         self.recount();
         Ok(())
@@ -325,7 +297,7 @@ fn check_draft(fields: &mut Fields, draft: &ContentDraft) {
             fields.refuse(format_args!("modules[{index}]"), format!("id {id} is used twice"));
         }
     }
-    for tag in draft.metadata.iter().flat_map(|metadata| &metadata.tags) {
+    for tag in draft.tags.iter().flatten() {
         fields.text("metadata.tags", tag, 1, 100);
     }
 }
@@ -387,7 +359,7 @@ mod tests {
     fn ids_sent_by_the_client_are_kept_and_never_collide_with_given_ones() {
         let mut content = Content::default();
         let lessons = vec![lesson(None), lesson(Some(7)), lesson(None)];
-        let draft = ContentDraft { modules: vec![module(None, lessons)], metadata: None };
+        let draft = ContentDraft { modules: vec![module(None, lessons)], tags: None };
         content.replace(draft).unwrap();
         let ids: Vec<i64> = content.outline().lessons().collect();
         assert_eq!(ids, [9, 7, 10]);
@@ -397,7 +369,7 @@ mod tests {
     #[test]
     fn an_id_used_twice_is_refused() {
         let draft =
-            ContentDraft { modules: vec![module(Some(1), vec![lesson(Some(1))])], metadata: None };
+            ContentDraft { modules: vec![module(Some(1), vec![lesson(Some(1))])], tags: None };
         assert!(Content::default().replace(draft).is_err());
     }
 
@@ -412,7 +384,7 @@ mod tests {
         assert!(content.add_module(module(None, vec![lesson(Some(deleted))])).is_err());
         let draft = |id| ContentDraft {
             modules: vec![module(Some(module_id), vec![lesson(Some(id))])],
-            metadata: None,
+            tags: None,
         };
         assert!(content.replace(draft(deleted)).is_err());
         content.replace(draft(kept)).unwrap();
@@ -432,7 +404,7 @@ mod tests {
     fn a_refused_draft_changes_nothing() {
         let mut content = Content::default();
         let draft =
-            ContentDraft { modules: vec![module(Some(9), vec![lesson(Some(9))])], metadata: None };
+            ContentDraft { modules: vec![module(Some(9), vec![lesson(Some(9))])], tags: None };
         assert!(content.replace(draft).is_err());
         assert_eq!(content.next_id, 0);
     }

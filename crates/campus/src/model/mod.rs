@@ -15,7 +15,7 @@ mod user;
 
 pub use content::{
     Content, ContentDraft, Lesson, LessonDraft, MAX_CONTENT_BYTES, MAX_CONTENT_ID, Metadata,
-    MetadataDraft, Module, ModuleDraft, Outline,
+    Module, ModuleDraft, Outline,
 };
 pub use course::{
     Course, CourseDraft, CourseEdit, CourseFilter, CourseSort, CourseStatus, InstructorRef, Level,

@@ -256,7 +256,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::{Body, ContentAnswer, Encoding};
-    use crate::model::{Content, ContentDraft};
+    use crate::model::{Content, LessonDraft, ModuleDraft};
 
     #[test]
     fn a_body_is_compressed_and_tagged_once_for_all_answers() {
@@ -284,14 +284,21 @@ mod tests {
 
     #[test]
     fn a_lesson_is_the_slice_of_the_document_that_holds_it() {
-        let draft: ContentDraft = serde_json::from_str(
-            r#"{"modules":[
-                {"title":"One","lessons":[{"title":"A {\"id\":2}","body":"x"},{"title":"B"}]},
-                {"title":"Two","lessons":[{"title":"A {\"id\":2}","body":"x"}]}]}"#,
-        )
-        .unwrap();
+        let lesson = |title: &str, body: &str| LessonDraft {
+            id: None,
+            title: title.to_owned(),
+            kind: "text".to_owned(),
+            duration_minutes: 0,
+            body: body.to_owned(),
+            external_id: None,
+        };
+        let alike = || lesson("A {\"id\":2}", "x");
         let mut content = Content::default();
-        content.replace(draft).unwrap();
+        for lessons in [vec![alike(), lesson("B", "")], vec![alike()]] {
+            let title = "A module".to_owned();
+            let draft = ModuleDraft { id: None, title, position: None, lessons, external_id: None };
+            content.add_module(draft).unwrap();
+        }
         let answer = ContentAnswer::render(1, &content, 1).unwrap();
         for module in &content.modules {
             for lesson in &module.lessons {

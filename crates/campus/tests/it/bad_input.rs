@@ -432,3 +432,29 @@ async fn a_refusal_is_in_words_that_say_what_to_change() {
         assert_eq!(answer.json()["errors"][0]["field"], field);
     }
 }
+
+#[tokio::test]
+async fn an_array_in_the_place_of_an_object_is_422_at_any_depth() {
+    let school = School::new().await;
+    let (app, ada) = (&school.app, &school.ada);
+    let content = format!("{}/content", school.path());
+    let modules = format!("{content}/modules");
+    let lesson = json!([null, "A lesson"]);
+    for (method, path, body, field) in [
+        (Method::PUT, &content, json!([[]]), "body"),
+        (Method::PUT, &content, json!({"modules": [[null, "One", null, []]]}), "modules[0]"),
+        (Method::PUT, &content, json!({"modules": [], "metadata": [1, 2, 3.0, []]}), "metadata"),
+        (
+            Method::PUT,
+            &content,
+            json!({"modules": [{"title": "One", "lessons": [lesson]}]}),
+            "modules[0].lessons[0]",
+        ),
+        (Method::POST, &modules, json!({"title": "One", "lessons": [lesson]}), "lessons[0]"),
+        (Method::POST, &modules, json!([null, "One"]), "body"),
+    ] {
+        let answer = app.ask(method, path).by(ada).json(body.clone()).await;
+        assert!(answer.refused(422).contains("expected an object"), "{body}: {}", answer.text());
+        assert_eq!(answer.json()["errors"][0]["field"], field, "{body}");
+    }
+}

@@ -8,8 +8,8 @@ use sea_orm::{
 
 use super::{Change, Ids, Import, digest, free_name, look_up};
 use crate::model::{
-    Content, ContentDraft, CourseImport, CourseStatus, LessonDraft, MetadataDraft, ModuleDraft,
-    Rating, Timestamp, rating_score,
+    Content, ContentDraft, CourseImport, CourseStatus, LessonDraft, ModuleDraft, Rating, Timestamp,
+    rating_score,
 };
 use crate::store::content::{find_content, save_content};
 use crate::store::courses::{category_key, search_text};
@@ -162,8 +162,5 @@ fn draft(course: &CourseImport, known: &Ids) -> ContentDraft {
         lessons: lessons(module),
         external_id: Some(module.external_id.clone()),
     });
-    ContentDraft {
-        modules: modules.collect(),
-        metadata: Some(MetadataDraft { tags: course.tags.clone(), ..MetadataDraft::default() }),
-    }
+    ContentDraft { modules: modules.collect(), tags: Some(course.tags.clone()) }
 }
