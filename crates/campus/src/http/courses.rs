@@ -35,6 +35,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 struct CourseListParams {
     /// How many courses to leave out at the beginning.
     #[param(minimum = 0, maximum = 1_000_000, default = 0)]

@@ -15,6 +15,7 @@ pub(super) const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-coun
 /// Paging of a list: `skip` and `limit`, or `page` and `page_size`.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub(super) struct PageParams {
     /// How many items to leave out at the beginning.
     #[param(minimum = 0, maximum = 1_000_000, default = 0)]

@@ -458,3 +458,21 @@ async fn an_array_in_the_place_of_an_object_is_422_at_any_depth() {
         assert_eq!(answer.json()["errors"][0]["field"], field, "{body}");
     }
 }
+
+#[tokio::test]
+async fn an_unknown_query_parameter_is_422_and_the_known_ones_are_listed() {
+    let school = School::new().await;
+    let (app, ada) = (&school.app, &school.ada);
+    for (path, unknown, known) in [
+        ("/courses?limit=5&minrating=4", "minrating", "`min_rating`"),
+        ("/courses?sort=popular", "sort", "`sort_by`"),
+        ("/courses/my-courses?offset=3", "offset", "`skip`"),
+        ("/enrollments/my-enrollments?per_page=3", "per_page", "`page_size`"),
+        ("/enrollments/my-enrollments?x=&x=", "x", "`page_size`"),
+    ] {
+        let answer = app.get(path).by(ada).await;
+        let detail = answer.refused(422);
+        assert!(detail.starts_with(&format!("{unknown}: ")) && detail.contains(known), "{detail}");
+        assert_eq!(answer.json()["errors"][0]["field"], unknown);
+    }
+}
