@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, Order,
-    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Set,
+    ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, JoinType,
+    Order, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, RelationTrait, Set,
 };
 
 use super::tables::{course_contents, courses, enrollments, lesson_completions};
@@ -61,12 +61,16 @@ impl Store {
         row.map(enrollment).transpose()
     }
 
+    /// A person's places in courses that there still are.
     pub async fn enrollments_of(
         &self,
         student_id: i64,
         window: Window,
     ) -> Result<(Vec<Enrollment>, i64)> {
-        let own = enrollments::Entity::find().filter(enrollments::Column::StudentId.eq(student_id));
+        let own = enrollments::Entity::find()
+            .join(JoinType::InnerJoin, enrollments::Relation::Course.def())
+            .filter(enrollments::Column::StudentId.eq(student_id))
+            .filter(courses::Column::DeletedAt.is_null());
         let total = own.clone().count(&self.reader).await?;
         let rows = own
             .order_by(enrollments::Column::Id, Order::Desc)

@@ -191,7 +191,14 @@ pub mod enrollments {
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-    pub enum Relation {}
+    pub enum Relation {
+        #[sea_orm(
+            belongs_to = "super::courses::Entity",
+            from = "Column::CourseId",
+            to = "super::courses::Column::Id"
+        )]
+        Course,
+    }
 
     impl ActiveModelBehavior for ActiveModel {}
 }

@@ -167,3 +167,22 @@ async fn an_enrollment_is_shown_to_its_student_the_owner_and_admins() {
     app.post("/enrollments").by(&who.other_teacher).json(other.clone()).await.refused(403);
     app.post("/enrollments").by(&who.owner).json(other).await.expect(201);
 }
+
+#[tokio::test]
+async fn an_enrollment_goes_with_its_course_and_only_admins_still_see_it() {
+    let app = TestApp::start().await;
+    let viewers = Viewers::of(&app).await;
+    let (kept, deleted) =
+        (app.published(&viewers.owner, "Kept").await, app.published(&viewers.owner, "Gone").await);
+    app.enroll(&viewers.enrolled, kept).await.expect(201);
+    let id = app.enroll(&viewers.enrolled, deleted).await.expect(201).id();
+    let path = format!("/enrollments/{id}");
+    assert_eq!(viewers.get(&app, &path).await, [401, 200, 200, 200, 404, 404]);
+    app.delete(&format!("/courses/{deleted}")).by(&viewers.owner).await.expect(204);
+    assert_eq!(viewers.get(&app, &path).await, [401, 404, 200, 404, 404, 404]);
+    let own = app.get("/enrollments/my-enrollments").by(&viewers.enrolled).await.expect(200);
+    assert_eq!(own.header("x-total-count"), "1");
+    let own = own.json();
+    assert_eq!((&own["total"], &own["items"][0]["course_id"]), (&json!(1), &json!(kept)));
+    assert_eq!(own["items"].as_array().map(Vec::len), Some(1));
+}
