@@ -77,12 +77,6 @@ impl Store {
         Ok(pending)
     }
 
-    /// How many migrations have not been applied.
-    pub async fn pending_migrations(&self) -> Result<usize> {
-        let pending = migrations::Migrator::get_pending_migrations(&self.reader).await?;
-        Ok(pending.len())
-    }
-
     /// Where the database is, without secrets.
     pub fn location(&self) -> &Location {
         &self.location
