@@ -65,9 +65,14 @@ struct CourseListParams {
 }
 
 impl CourseListParams {
+    /// A query string has no nested fields, so these stand among the others.
+    fn paging(&self) -> PageParams {
+        let Self { skip, limit, page, page_size, .. } = *self;
+        PageParams { skip, limit, page, page_size }
+    }
+
     fn query(&self) -> Result<CourseQuery, Problem> {
-        let (skip, limit) = (self.skip, self.limit);
-        let window = PageParams::new(skip, limit, self.page, self.page_size).window()?;
+        let window = self.paging().window()?;
         check_text("q", self.q.as_deref(), 200)?;
         check_text("category", self.category.as_deref(), 100)?;
         let min_rating = self.min_rating.map(hundredths).transpose()?;

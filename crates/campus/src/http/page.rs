@@ -19,28 +19,19 @@ pub(super) const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-coun
 pub(super) struct PageParams {
     /// How many items to leave out at the beginning.
     #[param(minimum = 0, maximum = 1_000_000, default = 0)]
-    skip: Option<i64>,
+    pub(super) skip: Option<i64>,
     /// How many items to answer at most.
     #[param(minimum = 1, maximum = 100, default = 20)]
-    limit: Option<i64>,
+    pub(super) limit: Option<i64>,
     /// The page, from 1 on; not together with `skip`.
     #[param(minimum = 1, maximum = 1_000_001)]
-    page: Option<i64>,
+    pub(super) page: Option<i64>,
     /// The same as `limit`, for clients that count pages.
     #[param(minimum = 1, maximum = 100)]
-    page_size: Option<i64>,
+    pub(super) page_size: Option<i64>,
 }
 
 impl PageParams {
-    pub(super) fn new(
-        skip: Option<i64>,
-        limit: Option<i64>,
-        page: Option<i64>,
-        page_size: Option<i64>,
-    ) -> Self {
-        Self { skip, limit, page, page_size }
-    }
-
     /// Pages become skips here, before any key is built: two spellings of one page share an entry.
     pub(super) fn window(&self) -> Result<Window, Problem> {
         if self.skip.is_some() && self.page.is_some() {
@@ -123,19 +114,20 @@ mod tests {
 
     #[test]
     fn a_page_number_becomes_a_skip() {
-        let window = PageParams::new(None, None, Some(3), Some(12)).window();
-        assert_eq!(window.ok(), Some(Window { skip: 24, limit: 12 }));
+        let params = PageParams { page: Some(3), page_size: Some(12), ..PageParams::default() };
+        assert_eq!(params.window().ok(), Some(Window { skip: 24, limit: 12 }));
     }
 
     #[test]
     fn what_is_out_of_range_or_said_twice_is_refused() {
+        let none = PageParams::default;
         for params in [
-            PageParams::new(Some(-1), None, None, None),
-            PageParams::new(None, Some(0), None, None),
-            PageParams::new(None, Some(101), None, None),
-            PageParams::new(Some(0), None, Some(1), None),
-            PageParams::new(None, Some(100), Some(20_000), None),
-            PageParams::new(None, None, Some(i64::MAX), None),
+            PageParams { skip: Some(-1), ..none() },
+            PageParams { limit: Some(0), ..none() },
+            PageParams { limit: Some(101), ..none() },
+            PageParams { skip: Some(0), page: Some(1), ..none() },
+            PageParams { limit: Some(100), page: Some(20_000), ..none() },
+            PageParams { page: Some(i64::MAX), ..none() },
         ] {
             assert!(params.window().is_err(), "{params:?}");
         }
