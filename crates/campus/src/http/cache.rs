@@ -15,7 +15,7 @@ use super::answer::personal;
 use super::auth::Admin;
 use super::error::ReadProblems;
 use crate::app::App;
-use crate::reads::CacheReport;
+use crate::reads::{CacheReport, RedisState};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(cache_stats))
@@ -85,7 +85,7 @@ impl From<CacheReport> for CacheStats {
         Self {
             memory_cache_size: report.l1_bytes,
             redis_hits: namespaces.iter().map(|n| n.l2_hits).sum(),
-            redis_misses: if report.redis == "off" { 0 } else { misses },
+            redis_misses: if report.redis == RedisState::Off { 0 } else { misses },
             hits: namespaces.iter().map(|n| (n.ns, n.l1_hits + n.l2_hits)).collect(),
             misses: namespaces.iter().map(|n| (n.ns, n.misses)).collect(),
             totals: Totals {
@@ -99,7 +99,11 @@ impl From<CacheReport> for CacheStats {
                 capacity: report.l1_capacity,
                 entries: report.l1_entries,
             },
-            redis: report.redis,
+            redis: match report.redis {
+                RedisState::Off => "off",
+                RedisState::Up => "up",
+                RedisState::Down => "down",
+            },
             pending_invalidations: report.pending_invalidations,
         }
     }

@@ -20,7 +20,7 @@ pub use answers::{
 };
 pub use invalidate::Listed;
 pub use keys::CourseQuery;
-pub use report::{CacheReport, NamespaceReport};
+pub use report::{CacheReport, NamespaceReport, RedisState};
 
 use crate::store::{self, Store};
 use crate::wire;

@@ -11,9 +11,16 @@ pub struct CacheReport {
     pub l1_bytes: u64,
     pub l1_capacity: u64,
     pub l1_entries: u64,
-    /// `off`, `up` or `down`.
-    pub redis: &'static str,
+    pub redis: RedisState,
     pub pending_invalidations: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RedisState {
+    /// Not configured.
+    Off,
+    Up,
+    Down,
 }
 
 #[derive(Debug, Clone)]
@@ -51,9 +58,9 @@ impl Reads {
             l1_capacity: stats.l1.capacity,
             l1_entries: stats.l1.entries,
             redis: match stats.l2 {
-                L2State::Off => "off",
-                L2State::Up => "up",
-                L2State::Down => "down",
+                L2State::Off => RedisState::Off,
+                L2State::Up => RedisState::Up,
+                L2State::Down => RedisState::Down,
             },
             pending_invalidations: stats.pending_invalidations,
         }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use campus::config::Settings;
+use campus::reads::RedisState;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
@@ -87,7 +88,7 @@ async fn is_used_again(app: &TestApp, admin: &Person) {
     let before = l2_hits(app, admin).await;
     until("Redis answers reads again", async || {
         app.get("/courses/1").await.expect(200);
-        app.app.reads.stats().redis == "up" && l2_hits(app, admin).await > before
+        app.app.reads.stats().redis == RedisState::Up && l2_hits(app, admin).await > before
     })
     .await;
 }
@@ -102,7 +103,7 @@ async fn killing_redis_under_load_fails_no_request() {
     assert!(l2_hits(&app, &root).await > 0);
     redis.kill();
     load.answers(300).await;
-    until("the outage is noticed", async || app.app.reads.stats().redis == "down").await;
+    until("the outage is noticed", async || app.app.reads.stats().redis == RedisState::Down).await;
     redis.restart().await;
     is_used_again(&app, &root).await;
     load.answers(100).await;
@@ -118,7 +119,7 @@ async fn a_redis_that_hangs_under_load_fails_no_request() {
     load.answers(200).await;
     redis.hang();
     load.answers(300).await;
-    until("the outage is noticed", async || app.app.reads.stats().redis == "down").await;
+    until("the outage is noticed", async || app.app.reads.stats().redis == RedisState::Down).await;
     redis.resume();
     is_used_again(&app, &root).await;
     load.answers(100).await;
@@ -139,7 +140,7 @@ async fn losing_redis_under_load_with_l1_fails_no_request() {
     redis.kill();
     load.answers(300).await;
     redis.restart().await;
-    until("Redis is used again", async || app.app.reads.stats().redis == "up").await;
+    until("Redis is used again", async || app.app.reads.stats().redis == RedisState::Up).await;
     load.answers(100).await;
     load.end().await;
 }

@@ -17,6 +17,7 @@ use campus::config::{Config, Settings};
 use campus::http;
 use campus::import;
 use campus::model::{NewUser, Principal, Role};
+use campus::reads::RedisState;
 use campus::token::TokenKey;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -170,7 +171,7 @@ impl TestApp {
 
     /// Waits until Redis is used.
     pub(crate) async fn connected(self) -> Self {
-        until("Redis is used", async || self.app.reads.stats().redis == "up").await;
+        until("Redis is used", async || self.app.reads.stats().redis == RedisState::Up).await;
         self
     }
 }
