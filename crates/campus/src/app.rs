@@ -174,10 +174,10 @@ fn cache_builder(config: &Config) -> Result<larder::Builder, BuildError> {
 
 /// The lifetimes that the operator has set, by namespace.
 fn overrides(cache: &CacheConfig) -> impl Iterator<Item = (&'static str, PolicyOverride)> {
-    crate::config::NAMESPACES.iter().filter_map(|&(namespace, ..)| {
-        let lifetime = cache.lifetimes.get(namespace)?;
+    crate::config::NAMESPACES.iter().filter_map(|namespace| {
+        let lifetime = cache.lifetimes.get(namespace.name)?;
         let (soft, hard) = (Some(lifetime.soft), Some(lifetime.hard));
-        Some((namespace, PolicyOverride { soft, hard, ..PolicyOverride::default() }))
+        Some((namespace.name, PolicyOverride { soft, hard, ..PolicyOverride::default() }))
     })
 }
 

@@ -3,24 +3,47 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The namespaces of the cache registry: stats label, soft and hard TTL in seconds.
-pub const NAMESPACES: &[(&str, u64, u64)] = &[
-    ("courses_list", 120, 300),
-    ("search", 60, 120),
-    ("courses", 300, 600),
-    ("content", 300, 900),
-    ("enrolled", 1800, 1800),
-    ("enroll_count", 60, 300),
-    ("users", 600, 900),
-    ("instructors", 1800, 1800),
-    ("progress", 600, 600),
-    ("dashboard", 300, 300),
-    ("session", 1800, 1800),
-    ("analytics", 60, 600),
-    ("system", 30, 30),
-    ("articles_list", 60, 60),
-    ("articles", 300, 300),
-    ("tags", 300, 300),
+/// A namespace of the cache registry, with the lives that its entries have by default.
+#[derive(Debug, Clone, Copy)]
+pub struct Namespace {
+    /// The stats label, which is also a part of the names of its variables.
+    pub name: &'static str,
+    pub life: Lifetime,
+}
+
+impl Namespace {
+    const fn new(name: &'static str, soft: u64, hard: u64) -> Self {
+        Self { name, life: Lifetime::seconds(soft, hard) }
+    }
+}
+
+pub const COURSES_LIST: Namespace = Namespace::new("courses_list", 120, 300);
+pub const SEARCH: Namespace = Namespace::new("search", 60, 120);
+pub const COURSES: Namespace = Namespace::new("courses", 300, 600);
+pub const CONTENT: Namespace = Namespace::new("content", 300, 900);
+pub const ENROLLED: Namespace = Namespace::new("enrolled", 1800, 1800);
+pub const ENROLL_COUNT: Namespace = Namespace::new("enroll_count", 60, 300);
+pub const USERS: Namespace = Namespace::new("users", 600, 900);
+pub const INSTRUCTORS: Namespace = Namespace::new("instructors", 1800, 1800);
+
+/// All of them. Those without a name of their own have variables, and no reads yet.
+pub const NAMESPACES: &[Namespace] = &[
+    COURSES_LIST,
+    SEARCH,
+    COURSES,
+    CONTENT,
+    ENROLLED,
+    ENROLL_COUNT,
+    USERS,
+    INSTRUCTORS,
+    Namespace::new("progress", 600, 600),
+    Namespace::new("dashboard", 300, 300),
+    Namespace::new("session", 1800, 1800),
+    Namespace::new("analytics", 60, 600),
+    Namespace::new("system", 30, 30),
+    Namespace::new("articles_list", 60, 60),
+    Namespace::new("articles", 300, 300),
+    Namespace::new("tags", 300, 300),
 ];
 
 /// Variables of the seed documents that name one namespace.
@@ -38,16 +61,16 @@ pub struct Lifetime {
 }
 
 impl Lifetime {
-    pub(super) fn seconds(soft: u64, hard: u64) -> Self {
+    const fn seconds(soft: u64, hard: u64) -> Self {
         Self { soft: Duration::from_secs(soft), hard: Duration::from_secs(hard) }
     }
 }
 
 /// The variables that exist once per namespace.
 pub(super) fn variables() -> impl Iterator<Item = String> {
-    NAMESPACES.iter().flat_map(|(namespace, ..)| {
-        let namespace = namespace.to_uppercase();
-        [format!("CACHE_TTL_{namespace}"), format!("CACHE_HARD_TTL_{namespace}")]
+    NAMESPACES.iter().flat_map(|namespace| {
+        let name = namespace.name.to_uppercase();
+        [format!("CACHE_TTL_{name}"), format!("CACHE_HARD_TTL_{name}")]
     })
 }
 
@@ -77,7 +100,7 @@ pub(super) fn read(
     problems: &mut Vec<String>,
 ) -> BTreeMap<&'static str, Lifetime> {
     let mut changed = BTreeMap::new();
-    for &(namespace, soft, _) in NAMESPACES {
+    for &Namespace { name: namespace, life } in NAMESPACES {
         let names = soft_variables(namespace);
         let explicit = names.iter().find_map(|name| seconds(name, &value, problems));
         let explicit_hard = seconds(&hard_variable(namespace), &value, problems);
@@ -85,7 +108,7 @@ pub(super) fn read(
             (None, None) => continue,
             (Some(ttl), None) => Lifetime::seconds(ttl, ttl),
             (Some(ttl), Some(hard)) => Lifetime::seconds(ttl.min(hard), hard),
-            (None, Some(hard)) => Lifetime::seconds(soft.min(hard), hard),
+            (None, Some(hard)) => Lifetime::seconds(life.soft.as_secs().min(hard), hard),
         };
         changed.insert(namespace, lifetime);
     }

@@ -3,7 +3,7 @@
 //! A flag beats the environment, the environment beats `.env`. Every value is
 //! checked before anything starts, and an error names the variable it is about.
 
-mod lifetimes;
+pub mod lifetimes;
 mod names;
 mod redis_url;
 mod report;
@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use crate::store::without_password;
 
-pub use lifetimes::{Lifetime, NAMESPACES};
+pub use lifetimes::{Lifetime, NAMESPACES, Namespace};
 pub use redis_url::RedisConfig;
 pub use report::{Report, Sources};
 pub use secret::Secret;

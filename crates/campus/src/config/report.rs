@@ -69,15 +69,11 @@ impl Report {
         for setting in &mut settings {
             setting.value = setting.value.take().map(|value| shown(&setting.name, value));
         }
-        let lifetimes = NAMESPACES.iter().map(|&(namespace, soft, hard)| NamespaceLife {
-            namespace,
-            life: config
-                .cache
-                .lifetimes
-                .get(namespace)
-                .copied()
-                .unwrap_or(Lifetime::seconds(soft, hard)),
-            set_by: sources.deciding(namespace),
+        let changed = &config.cache.lifetimes;
+        let lifetimes = NAMESPACES.iter().map(|namespace| NamespaceLife {
+            namespace: namespace.name,
+            life: *changed.get(namespace.name).unwrap_or(&namespace.life),
+            set_by: sources.deciding(namespace.name),
         });
         Self { settings, lifetimes: lifetimes.collect(), warnings: config.warnings.clone() }
     }

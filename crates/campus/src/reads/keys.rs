@@ -5,10 +5,11 @@ use std::time::Duration;
 use larder::{CacheKey, KeyWriter, Policy, Public, Tag, Tags, User};
 
 use super::answers::{ContentAnswer, CourseAnswer, ListAnswer, PlainAnswer, ProfileAnswer};
+use crate::config::{Namespace, lifetimes};
 use crate::model::{CourseFilter, CourseSort, Window};
 
-const fn seconds(soft: u64, hard: u64) -> Policy {
-    Policy::new(Duration::from_secs(soft), Duration::from_secs(hard))
+const fn policy(namespace: Namespace) -> Policy {
+    Policy::new(namespace.life.soft, namespace.life.hard)
 }
 
 /// What a course list is asked for. The filter is in canonical form.
@@ -59,12 +60,12 @@ impl ListKey {
 impl CacheKey for ListKey {
     type Value = ListAnswer;
     type Scope = Public;
-    const NAMESPACE: &'static str = "courses_list";
+    const NAMESPACE: &'static str = lifetimes::COURSES_LIST.name;
     const NAME: &'static str = "course:published";
     const VERSION: u16 = 1;
 
     fn policy() -> Policy {
-        seconds(120, 300)
+        policy(lifetimes::COURSES_LIST)
     }
 
     fn weigh(answer: &ListAnswer) -> usize {
@@ -97,12 +98,12 @@ pub(super) struct CategoriesKey;
 impl CacheKey for CategoriesKey {
     type Value = PlainAnswer;
     type Scope = Public;
-    const NAMESPACE: &'static str = "courses_list";
+    const NAMESPACE: &'static str = lifetimes::COURSES_LIST.name;
     const NAME: &'static str = "course:categories";
     const VERSION: u16 = 1;
 
     fn policy() -> Policy {
-        seconds(120, 300)
+        policy(lifetimes::COURSES_LIST)
     }
 
     fn weigh(answer: &PlainAnswer) -> usize {
@@ -131,12 +132,12 @@ impl SearchKey {
 impl CacheKey for SearchKey {
     type Value = ListAnswer;
     type Scope = Public;
-    const NAMESPACE: &'static str = "search";
+    const NAMESPACE: &'static str = lifetimes::SEARCH.name;
     const NAME: &'static str = "course:search";
     const VERSION: u16 = 1;
 
     fn policy() -> Policy {
-        seconds(60, 120)
+        policy(lifetimes::SEARCH)
     }
 
     fn weigh(answer: &ListAnswer) -> usize {
@@ -164,12 +165,12 @@ pub(super) struct CourseKey {
 impl CacheKey for CourseKey {
     type Value = CourseAnswer;
     type Scope = Public;
-    const NAMESPACE: &'static str = "courses";
+    const NAMESPACE: &'static str = lifetimes::COURSES.name;
     const NAME: &'static str = "course:detail";
     const VERSION: u16 = 1;
 
     fn policy() -> Policy {
-        seconds(300, 600).negative(Duration::from_secs(30))
+        policy(lifetimes::COURSES).negative(Duration::from_secs(30))
     }
 
     fn weigh(answer: &CourseAnswer) -> usize {
@@ -193,12 +194,12 @@ pub(super) struct ContentKey {
 impl CacheKey for ContentKey {
     type Value = ContentAnswer;
     type Scope = Public;
-    const NAMESPACE: &'static str = "content";
+    const NAMESPACE: &'static str = lifetimes::CONTENT.name;
     const NAME: &'static str = "course:content";
     const VERSION: u16 = 1;
 
     fn policy() -> Policy {
-        seconds(300, 900).negative(Duration::from_secs(15))
+        policy(lifetimes::CONTENT).negative(Duration::from_secs(15))
     }
 
     fn weigh(answer: &ContentAnswer) -> usize {
@@ -223,12 +224,12 @@ pub(super) struct SeatsKey {
 impl CacheKey for SeatsKey {
     type Value = PlainAnswer;
     type Scope = Public;
-    const NAMESPACE: &'static str = "enroll_count";
+    const NAMESPACE: &'static str = lifetimes::ENROLL_COUNT.name;
     const NAME: &'static str = "course:enrollment_count";
     const VERSION: u16 = 2;
 
     fn policy() -> Policy {
-        seconds(60, 300)
+        policy(lifetimes::ENROLL_COUNT)
     }
 
     fn weigh(answer: &PlainAnswer) -> usize {
@@ -254,13 +255,13 @@ pub(super) struct EnrolledKey {
 impl CacheKey for EnrolledKey {
     type Value = bool;
     type Scope = User<i64>;
-    const NAMESPACE: &'static str = "enrolled";
+    const NAMESPACE: &'static str = lifetimes::ENROLLED.name;
     const NAME: &'static str = "course:enrolled";
     const VERSION: u16 = 1;
 
     /// Ten seconds in L1: the bound for a drop that another node cannot be told of.
     fn policy() -> Policy {
-        seconds(1800, 1800).l1(Duration::from_secs(10))
+        policy(lifetimes::ENROLLED).l1(Duration::from_secs(10))
     }
 
     fn segments(&self, key: &mut KeyWriter) {
@@ -280,12 +281,12 @@ pub(super) struct ProfileKey {
 impl CacheKey for ProfileKey {
     type Value = ProfileAnswer;
     type Scope = Public;
-    const NAMESPACE: &'static str = "users";
+    const NAMESPACE: &'static str = lifetimes::USERS.name;
     const NAME: &'static str = "user:profile";
     const VERSION: u16 = 1;
 
     fn policy() -> Policy {
-        seconds(600, 900).negative(Duration::from_secs(30))
+        policy(lifetimes::USERS).negative(Duration::from_secs(30))
     }
 
     fn weigh(answer: &ProfileAnswer) -> usize {
@@ -309,12 +310,12 @@ pub(super) struct InstructorKey {
 impl CacheKey for InstructorKey {
     type Value = PlainAnswer;
     type Scope = Public;
-    const NAMESPACE: &'static str = "instructors";
+    const NAMESPACE: &'static str = lifetimes::INSTRUCTORS.name;
     const NAME: &'static str = "user:instructor";
     const VERSION: u16 = 1;
 
     fn policy() -> Policy {
-        seconds(1800, 1800).negative(Duration::from_secs(30))
+        policy(lifetimes::INSTRUCTORS).negative(Duration::from_secs(30))
     }
 
     fn weigh(answer: &PlainAnswer) -> usize {
