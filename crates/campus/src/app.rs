@@ -124,7 +124,10 @@ impl App {
     }
 
     async fn probe(&self) -> Health {
-        let database = tokio::time::timeout(PROBE_LIMIT, self.store.ping());
+        // A task, because connecting anew may take longer than this probe: the next one has it.
+        let store = Arc::clone(&self.store);
+        let database = tokio::spawn(async move { store.ping().await });
+        let database = tokio::time::timeout(PROBE_LIMIT, database);
         let redis = tokio::time::timeout(PROBE_LIMIT, self.reads.ping_redis());
         let (database, redis) = tokio::join!(database, redis);
         let redis_latency = match redis {
@@ -133,11 +136,11 @@ impl App {
         };
         Health {
             database: match database {
-                Ok(Ok(())) => State::Up,
+                Ok(Ok(Ok(()))) => State::Up,
                 // A file does not go away by itself: its readers are busy, which is no
                 // reason to take this server out of service or to start it anew.
                 Err(_) if self.store.file().is_some() => State::Up,
-                Ok(Err(_)) | Err(_) => State::Down,
+                Ok(Ok(Err(_)) | Err(_)) | Err(_) => State::Down,
             },
             redis: match redis {
                 Ok(None) => State::Off,

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::{Error, Result, private};
 
-/// How long PostgreSQL may take to answer at the start.
+/// How long PostgreSQL may take to take a connection, or the pool to have one free.
 const REACH: Duration = Duration::from_secs(5);
 
 /// Which database a URL names. `Display` leaves the password out.
@@ -87,8 +87,14 @@ pub fn without_password(url: &str) -> String {
     }
 }
 
-/// The writer's and the readers' connections.
-pub(super) async fn open(location: &Location) -> Result<(DatabaseConnection, DatabaseConnection)> {
+/// The connections of a [`Store`](super::Store); some are the same.
+pub(super) struct Connections {
+    pub(super) writer: DatabaseConnection,
+    pub(super) reader: DatabaseConnection,
+    pub(super) probe: DatabaseConnection,
+}
+
+pub(super) async fn open(location: &Location) -> Result<Connections> {
     match location {
         Location::Sqlite(path) => {
             create(path)?;
@@ -96,21 +102,28 @@ pub(super) async fn open(location: &Location) -> Result<(DatabaseConnection, Dat
             let writer = Database::connect(sqlite(path, 1)).await;
             let writer = writer.map_err(|e| refused(location, &e))?;
             let reader = Database::connect(sqlite(path, 4)).await;
-            Ok((writer, reader.map_err(|e| refused(location, &e))?))
+            let reader = reader.map_err(|e| refused(location, &e))?;
+            Ok(Connections { writer, probe: reader.clone(), reader })
         }
         Location::Postgres(url) => {
             reach(url).await?;
-            let mut options = ConnectOptions::new(url);
-            options
-                .max_connections(16)
-                .connect_timeout(Duration::from_secs(5))
-                .acquire_timeout(Duration::from_secs(5))
-                .sqlx_logging(false);
-            let pool = Database::connect(options).await;
+            let pool = Database::connect(postgres(url, 16)).await;
             let pool = pool.map_err(|e| refused(location, &e))?;
-            Ok((pool.clone(), pool))
+            let probe = Database::connect(postgres(url, 1)).await;
+            let probe = probe.map_err(|e| refused(location, &e))?;
+            Ok(Connections { writer: pool.clone(), reader: pool, probe })
         }
     }
+}
+
+fn postgres(url: &str, connections: u32) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url);
+    options
+        .max_connections(connections)
+        .connect_timeout(REACH)
+        .acquire_timeout(REACH)
+        .sqlx_logging(false);
+    options
 }
 
 /// Makes one connection outside of the pool, which would only say that it waited too long.

@@ -26,6 +26,7 @@ use sea_orm::{
 use sea_orm_migration::MigratorTrait;
 
 pub use self::catalogue::{Counts, Imported};
+use connect::Connections;
 pub use connect::{Location, without_password};
 pub use enrollments::Ended;
 pub use error::Error;
@@ -43,6 +44,10 @@ pub struct Store {
     /// in front of it beats `SQLITE_BUSY`. PostgreSQL: the same pool as `reader`.
     writer: DatabaseConnection,
     reader: DatabaseConnection,
+    /// What health probes ask through. PostgreSQL: a connection of their own, because
+    /// requests that hold the whole pool are no reason to call the database down.
+    /// SQLite: the same as `reader`.
+    probe: DatabaseConnection,
     location: Location,
 }
 
@@ -50,8 +55,8 @@ impl Store {
     /// Opens the database named by a `sqlite:` or `postgres:` URL, creating an SQLite file.
     pub async fn connect(url: &str) -> Result<Self> {
         let location = Location::parse(url)?;
-        let (writer, reader) = connect::open(&location).await?;
-        Ok(Self { writer, reader, location })
+        let Connections { writer, reader, probe } = connect::open(&location).await?;
+        Ok(Self { writer, reader, probe, location })
     }
 
     /// Brings the schema up to date and tells how many steps that took.
@@ -101,14 +106,15 @@ impl Store {
 
     /// One cheap round trip, for health checks.
     pub async fn ping(&self) -> Result<()> {
-        let backend = self.reader.get_database_backend();
+        let backend = self.probe.get_database_backend();
         let statement = Statement::from_string(backend, "SELECT 1");
-        self.reader.query_one_raw(statement).await?;
+        self.probe.query_one_raw(statement).await?;
         Ok(())
     }
 
     /// Closes the connections; SQLite folds its write-ahead log into the file.
     pub async fn close(&self) -> Result<()> {
+        self.probe.close_by_ref().await?;
         self.reader.close_by_ref().await?;
         self.writer.close_by_ref().await?;
         Ok(())

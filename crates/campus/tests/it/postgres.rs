@@ -7,7 +7,7 @@ use campus::import;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::support::{Postgres, Redis, TestApp, on_redis};
+use crate::support::{Postgres, Redis, TestApp, on_redis, until};
 
 /// A cluster, or nothing and a word about it.
 fn cluster() -> Option<Postgres> {
@@ -173,4 +173,22 @@ async fn the_categories_are_the_same_on_postgresql_as_on_sqlite() {
     let here = TestApp::demo().await;
     let path = "/courses/categories";
     assert_eq!(there.get(path).await.expect(200).body, here.get(path).await.expect(200).body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_requests_hold_every_connection_is_still_well() {
+    let Some(cluster) = cluster() else {
+        return;
+    };
+    let app = TestApp::with(on(&cluster)).await;
+    let held = join_all((0..16).map(|_| app.app.store().begin())).await;
+    assert!(held.iter().all(Result::is_ok), "the pool has 16 connections");
+    for path in ["/health", "/health/ready"] {
+        app.get(path).await.expect(200);
+    }
+    drop(held);
+    cluster.stop();
+    until("the outage is seen", async || app.get("/health/ready").await.status == 503).await;
+    cluster.resume();
+    until("it is over", async || app.get("/health/ready").await.status == 200).await;
 }

@@ -25,13 +25,22 @@ impl Postgres {
         let server = Self { folder, programs, port: free_port() };
         server.own_the_folder();
         server.run("initdb", &["-A", "trust", "-U", "campus", "-N", "-E", "UTF8"]);
+        server.resume();
+        Some(server)
+    }
+
+    /// Starts it where it was, with what it had.
+    pub(crate) fn resume(&self) {
         let options = format!(
             "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off",
-            server.port
+            self.port
         );
-        let log = server.data().with_extension("log").display().to_string();
-        server.run("pg_ctl", &["start", "-w", "-l", &log, "-o", &options]);
-        Some(server)
+        let log = self.data().with_extension("log").display().to_string();
+        self.run("pg_ctl", &["start", "-w", "-l", &log, "-o", &options]);
+    }
+
+    pub(crate) fn stop(&self) {
+        self.run("pg_ctl", &["stop", "-w", "-m", "immediate"]);
     }
 
     pub(crate) fn url(&self) -> String {
