@@ -1,7 +1,5 @@
 //! The same promises on PostgreSQL, which is one URL away.
 
-use std::io::Write;
-
 use campus::config::Settings;
 use campus::import;
 use futures_util::future::join_all;
@@ -9,25 +7,13 @@ use serde_json::json;
 
 use crate::support::{Postgres, Redis, TestApp, on_redis, until};
 
-/// A cluster, or nothing and a word about it.
-fn cluster() -> Option<Postgres> {
-    let cluster = Postgres::start();
-    if cluster.is_none() {
-        let text = "not applicable: PostgreSQL is not installed, nothing was tested";
-        let _ = writeln!(std::io::stderr(), "{text}");
-    }
-    cluster
-}
-
 fn on(cluster: &Postgres) -> Settings {
     Settings { database_url: Some(cluster.url()), ..Settings::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn courses_are_written_read_and_found_on_postgresql() {
-    let Some(cluster) = cluster() else {
-        return;
-    };
+    let cluster = Postgres::start();
     let app = TestApp::with(on(&cluster)).await;
     let (ada, sam) = (app.instructor("ada").await, app.student("sam").await);
     let id = app.published(&ada, "100% Ünïcode").await;
@@ -58,9 +44,7 @@ async fn courses_are_written_read_and_found_on_postgresql() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_in_another_case_is_taken_on_postgresql_too() {
-    let Some(cluster) = cluster() else {
-        return;
-    };
+    let cluster = Postgres::start();
     let app = TestApp::with(on(&cluster)).await;
     let new = |username: &str, email: &str| {
         app.post("/auth/register").json(json!({"username": username, "email": email,
@@ -77,9 +61,7 @@ async fn a_name_in_another_case_is_taken_on_postgresql_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn seats_are_never_oversold_on_postgresql_by_two_servers() {
-    let Some(cluster) = cluster() else {
-        return;
-    };
+    let cluster = Postgres::start();
     let redis = Redis::start().await;
     let settings = || Settings { database_url: Some(cluster.url()), ..on_redis(&redis) };
     let first = TestApp::with(settings()).await.connected().await;
@@ -108,9 +90,7 @@ async fn seats_are_never_oversold_on_postgresql_by_two_servers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn parallel_edits_on_postgresql_are_all_kept_or_refused_and_never_unseen() {
-    let Some(cluster) = cluster() else {
-        return;
-    };
+    let cluster = Postgres::start();
     let app = TestApp::with(on(&cluster)).await;
     let ada = app.instructor("ada").await;
     let id = app.published(&ada, "Version 0").await;
@@ -136,9 +116,7 @@ async fn parallel_edits_on_postgresql_are_all_kept_or_refused_and_never_unseen()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_is_the_same_on_postgresql_as_on_sqlite() {
-    let Some(cluster) = cluster() else {
-        return;
-    };
+    let cluster = Postgres::start();
     let there = TestApp::with(on(&cluster)).await;
     import::demo(there.app.store(), there.clock.now()).await.expect("imported");
     let here = TestApp::demo().await;
@@ -165,9 +143,7 @@ async fn the_demo_is_the_same_on_postgresql_as_on_sqlite() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_categories_are_the_same_on_postgresql_as_on_sqlite() {
-    let Some(cluster) = cluster() else {
-        return;
-    };
+    let cluster = Postgres::start();
     let there = TestApp::with(on(&cluster)).await;
     import::demo(there.app.store(), there.clock.now()).await.expect("imported");
     let here = TestApp::demo().await;
@@ -177,9 +153,7 @@ async fn the_categories_are_the_same_on_postgresql_as_on_sqlite() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_whose_requests_hold_every_connection_is_still_well() {
-    let Some(cluster) = cluster() else {
-        return;
-    };
+    let cluster = Postgres::start();
     let app = TestApp::with(on(&cluster)).await;
     let held = join_all((0..16).map(|_| app.app.store().begin())).await;
     assert!(held.iter().all(Result::is_ok), "the pool has 16 connections");

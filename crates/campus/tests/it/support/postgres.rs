@@ -16,17 +16,14 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
-    /// Nothing where PostgreSQL is not installed.
-    pub(crate) fn start() -> Option<Self> {
-        let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
-        let folders = versions.filter_map(|version| Some(version.ok()?.path().join("bin")));
-        let programs = folders.filter(|folder| folder.join("initdb").is_file()).max()?;
+    pub(crate) fn start() -> Self {
+        let programs = programs().expect("PostgreSQL is not installed: `make setup` installs it");
         let folder = TempDir::new().expect("a temporary folder");
         let server = Self { folder, programs, port: free_port() };
         server.own_the_folder();
         server.run("initdb", &["-A", "trust", "-U", "campus", "-N", "-E", "UTF8"]);
         server.resume();
-        Some(server)
+        server
     }
 
     /// Starts it where it was, with what it had.
@@ -78,6 +75,13 @@ impl Postgres {
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command
     }
+}
+
+/// Where Debian puts the server programs of the newest version.
+fn programs() -> Option<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
+    let folders = versions.filter_map(|version| Some(version.ok()?.path().join("bin")));
+    folders.filter(|folder| folder.join("initdb").is_file()).max()
 }
 
 impl Drop for Postgres {
