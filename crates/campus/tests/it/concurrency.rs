@@ -1,4 +1,4 @@
-//! Many requests at once: nobody reads the past, nobody gets a seat that is not there.
+//! Many requests at once: nobody reads the past, and a herd loads once.
 
 use std::future::IntoFuture;
 use std::sync::Arc;
@@ -76,59 +76,6 @@ async fn no_read_is_older_than_an_acknowledged_write_with_redis_only() {
     let redis = Redis::start().await;
     let app = TestApp::with(on_redis_alone(&redis)).await.connected().await;
     no_read_is_older_than_an_acknowledged_write(app).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn of_200_who_want_one_of_20_seats_exactly_20_get_one() {
-    let app = TestApp::start().await;
-    let ada = app.instructor("ada").await;
-    let id = app.published(&ada, "Popular").await;
-    let path = format!("/courses/{id}");
-    app.put(&path).by(&ada).json(json!({"max_students": 20})).await.expect(200);
-    let mut takers = Vec::new();
-    for number in 0..200 {
-        takers.push(app.student(&format!("taker{number}")).await);
-    }
-    let answers = join_all(takers.iter().map(|taker| app.enroll(taker, id))).await;
-    let created = answers.iter().filter(|answer| answer.status == 201).count();
-    assert_eq!(created, 20);
-    for refused in answers.iter().filter(|answer| answer.status != 201) {
-        assert_eq!(refused.refused(409), "Course enrollment limit reached");
-    }
-    let seats = app.get(&format!("{path}/seats")).await.expect(200).json();
-    assert_eq!(seats, json!({"enrolled": 20, "max_students": 20}));
-    let fresh = app.get("/courses?sort_by=popular").await.expect(200).json();
-    assert_eq!(fresh["items"][0]["enrolled_count"], 20);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_student_who_enrolls_twice_at_once_is_enrolled_once() {
-    let app = TestApp::start().await;
-    let ada = app.instructor("ada").await;
-    let id = app.published(&ada, "Rust").await;
-    for round in 0..10 {
-        let sam = app.student(&format!("sam{round}")).await;
-        let (one, two) = tokio::join!(app.enroll(&sam, id), app.enroll(&sam, id));
-        let (won, lost) = if one.status == 201 { (one, two) } else { (two, one) };
-        won.expect(201);
-        assert_eq!(lost.refused(409), "Already enrolled in this course");
-        let seats = app.get(&format!("/courses/{id}/seats")).await.expect(200).json();
-        assert_eq!(seats["enrolled"], round + 1, "a refused request takes no seat");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn two_who_want_one_slug_at_once_get_one_course_and_one_conflict() {
-    let app = TestApp::start().await;
-    let ada = app.instructor("ada").await;
-    for round in 0..10 {
-        let course = || crate::support::course(&format!("Round {round}"));
-        let create = || app.post("/courses").by(&ada).json(course());
-        let (one, two) = tokio::join!(create(), create());
-        let mut statuses = [one.status, two.status];
-        statuses.sort_unstable();
-        assert_eq!(statuses, [201, 409]);
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,7 @@ mod operations;
 mod outage;
 mod postgres;
 mod process;
+mod races;
 mod real_data;
 mod scripts;
 mod shared_tier;
