@@ -66,16 +66,19 @@ impl Report {
             let millis = redis.op_timeout.as_millis().to_string();
             derive(&mut settings, "REDIS_OP_TIMEOUT_MS", "REDIS_SOCKET_TIMEOUT", millis);
         }
+        let changed = &config.cache.lifetimes;
+        let lifetimes: Vec<NamespaceLife> = NAMESPACES
+            .iter()
+            .map(|namespace| NamespaceLife {
+                namespace: namespace.name,
+                life: *changed.get(namespace.name).unwrap_or(&namespace.life),
+                set_by: sources.deciding(namespace.name, &settings),
+            })
+            .collect();
         for setting in &mut settings {
             setting.value = setting.value.take().map(|value| shown(&setting.name, value));
         }
-        let changed = &config.cache.lifetimes;
-        let lifetimes = NAMESPACES.iter().map(|namespace| NamespaceLife {
-            namespace: namespace.name,
-            life: *changed.get(namespace.name).unwrap_or(&namespace.life),
-            set_by: sources.deciding(namespace.name),
-        });
-        Self { settings, lifetimes: lifetimes.collect(), warnings: config.warnings.clone() }
+        Self { settings, lifetimes, warnings: config.warnings.clone() }
     }
 }
 
@@ -103,10 +106,17 @@ impl Sources<'_> {
         if self.dotenv.contains(name) { Origin::DotEnv } else { Origin::Environment }
     }
 
-    fn deciding(&self, namespace: &str) -> Vec<(String, Origin)> {
-        let is_set = |name: &str| std::env::var(name).is_ok_and(|value| !value.trim().is_empty());
-        let names = lifetimes::deciding(namespace, is_set).into_iter();
-        names.map(|name| (name.clone(), self.origin(&name))).collect()
+    /// The variables that decide about a namespace; some of them are settings with a flag.
+    fn deciding(&self, namespace: &str, settings: &[Setting]) -> Vec<(String, Origin)> {
+        let origin = |name: &str| match settings.iter().find(|setting| setting.name == name) {
+            Some(setting) => Some(setting.origin).filter(|origin| *origin != Origin::Default),
+            None => {
+                let value = std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+                value.map(|_| self.origin(name))
+            }
+        };
+        let names = lifetimes::deciding(namespace, |name| origin(name).is_some()).into_iter();
+        names.filter_map(|name| Some((name.clone(), origin(&name)?))).collect()
     }
 }
 
@@ -130,5 +140,42 @@ fn shown(name: &str, value: String) -> String {
         (true, _) => "***".to_owned(),
         (false, true) => without_password(&value),
         (false, false) => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use clap::{Args as _, FromArgMatches as _};
+
+    use super::{Report, Sources};
+    use crate::config::{Config, Settings};
+
+    fn parsed(arguments: &[String]) -> (Config, Report) {
+        let command = Settings::augment_args(clap::Command::new("campus").no_binary_name(true));
+        let arguments = command.try_get_matches_from(arguments).unwrap();
+        let settings = Settings::from_arg_matches(&arguments).unwrap();
+        let config = Config::resolve(&settings, &BTreeMap::new()).unwrap();
+        let sources = Sources { arguments: &arguments, dotenv: &BTreeSet::new() };
+        let report = Report::new(&config, &sources);
+        (Config { warnings: Vec::new(), ..config }, report)
+    }
+
+    #[test]
+    fn the_defaults_that_are_shown_are_those_that_hold() {
+        let (default, report) = parsed(&[]);
+        let command = Settings::augment_args(clap::Command::new("campus"));
+        let mut arguments = Vec::new();
+        for arg in command.get_arguments() {
+            let name = arg.get_env().and_then(|name| name.to_str());
+            let setting = report.settings.iter().find(|setting| Some(&*setting.name) == name);
+            if let Some((long, value)) = arg.get_long().zip(setting.and_then(|s| s.value.clone())) {
+                arguments.extend([format!("--{long}"), value]);
+            }
+        }
+        assert!(arguments.len() > 30, "{arguments:?}");
+        let (given, _) = parsed(&arguments);
+        assert_eq!(format!("{given:?}"), format!("{default:?}"));
     }
 }

@@ -27,7 +27,7 @@ pub struct Settings {
     /// Addresses or networks whose X-Forwarded-For is believed, comma separated
     #[arg(long, global = true, env = "TRUSTED_PROXIES", hide_short_help = true)]
     pub trusted_proxies: Option<String>,
-    /// Origins that may call the API from a browser, comma separated (no effect yet) [default: none]
+    /// Origins that may call the API from a browser, comma separated (no effect yet)
     #[arg(long, global = true, env = "CORS_ORIGINS", hide_short_help = true)]
     pub cors_origins: Option<String>,
     /// redis://.. or rediss://..; empty: in-process cache only

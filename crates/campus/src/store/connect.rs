@@ -130,8 +130,11 @@ fn postgres(url: &str, connections: u32) -> ConnectOptions {
 async fn reach(url: &str) -> Result<()> {
     let options = PgConnectOptions::from_str(url).map_err(|e| Error::open(e.to_string()))?;
     let reason = match timeout(REACH, PgConnection::connect_with(&options)).await {
-        // It has answered; how it hears of the end does not matter.
-        Ok(Ok(connection)) => return Ok(drop(connection.close().await)),
+        Ok(Ok(connection)) => {
+            // It has answered; how it hears of the end does not matter.
+            let _ = connection.close().await;
+            return Ok(());
+        }
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("no answer within {} s", REACH.as_secs()),
     };

@@ -260,7 +260,8 @@ fn a_checked_configuration_shows_each_value_where_it_is_from_and_each_warning_on
         ("WARM_TOP", "3"),
     ];
     let check = |more: &[&str]| {
-        let arguments = [&["config", "check", "--addr", "127.0.0.1:1"], more].concat();
+        let flags = ["--addr", "127.0.0.1:1", "--redis-course-ttl", "88"];
+        let arguments = [&["config", "check"], &flags[..], more].concat();
         let output = run(folder.path(), &variables, &arguments);
         assert!(output.status.success(), "{}", err(&output));
         out(&output)
@@ -278,7 +279,8 @@ fn a_checked_configuration_shows_each_value_where_it_is_from_and_each_warning_on
         "REDIS_KEY_PREFIX skillup: default",
         "REDIS_PASSWORD - default",
         "users 5 / 5 CACHE_TTL_USERS (.env)",
-        "courses 77 / 400 REDIS_DEFAULT_TTL (environment), CACHE_HARD_TTL_COURSES (environment)",
+        "courses 88 / 400 REDIS_COURSE_TTL (flag), CACHE_HARD_TTL_COURSES (environment)",
+        "tags 77 / 77 REDIS_DEFAULT_TTL (environment)",
         "warning: WARM_TOP has no effect yet",
     ] {
         assert_eq!(lines.iter().filter(|l| *l == line).count(), 1, "{line} in {text}");
