@@ -126,6 +126,11 @@ fn check_username(fields: &mut Fields, username: &str) {
     if !username.chars().all(allowed) {
         fields.refuse("username", "may only have letters, digits, '_', '-' and '.'");
     }
+    // A deleted account is called `deleted-{id}`: somebody who has that name would be in its way.
+    let start = username.get(..8).unwrap_or("");
+    if start.eq_ignore_ascii_case("deleted-") {
+        fields.refuse("username", "must not begin with 'deleted-'");
+    }
 }
 
 /// Catches typing mistakes only; whether a mailbox exists is for a mail to tell.

@@ -225,6 +225,18 @@ async fn a_deleted_account_can_do_nothing_and_its_address_is_free() {
 }
 
 #[tokio::test]
+async fn nobody_can_take_the_name_that_a_deleted_account_will_have() {
+    let app = TestApp::start().await;
+    let root = app.admin().await;
+    let id = register(&app, "nina").await;
+    let name = format!("Deleted-{id}");
+    let new = json!({"username": name, "email": "otto@example.org",
+        "password": PASSWORD, "full_name": "Otto"});
+    assert!(app.post("/auth/register").json(new).await.refused(422).starts_with("username:"));
+    app.delete(&format!("/users/{id}")).by(&root).await.expect(204);
+}
+
+#[tokio::test]
 async fn only_oneself_and_admins_change_an_account() {
     let app = TestApp::start().await;
     let (nina, otto, root) =
