@@ -154,8 +154,10 @@ impl App {
 
 fn cache_builder(config: &Config) -> Result<larder::Builder, BuildError> {
     let cache = &config.cache;
-    let mut builder =
-        Cache::builder().l1_bytes(cache.l1_bytes).max_entry_bytes(cache.max_entry_bytes);
+    let mut builder = Cache::builder()
+        .l1_bytes(cache.l1_bytes)
+        .max_entry_bytes(cache.max_entry_bytes)
+        .degraded_l1_life(cache.degraded_l1_ttl);
     if let Some(redis) = &config.redis {
         builder = builder.redis(&redis.url).map_err(BuildError::Redis)?;
         builder = builder.prefix(redis.prefix.as_str()).op_timeout(redis.op_timeout);

@@ -54,9 +54,8 @@ fn take_lock(config: &Config) -> Result<Option<DatabaseLock>, Failure> {
     match claim {
         Claim::Granted(lock) => {
             for other in &lock.beside {
-                tracing::warn!(
-                    "{file} is served by {other} too: each may show what the other has changed \
-                     late, until its own L1 forgets it (CACHE_L1_MAX_TTL)"
+                tracing::info!(
+                    "{file} is served by {other} too; both hear of writes through Redis"
                 );
             }
             Ok(Some(lock))

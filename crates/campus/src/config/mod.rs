@@ -57,6 +57,8 @@ pub struct CacheConfig {
     pub l1_bytes: u64,
     pub max_entry_bytes: usize,
     pub l1_max_ttl: Option<Duration>,
+    /// How long L1 goes on answering while Redis is away.
+    pub degraded_l1_ttl: Duration,
     /// What the operator changed, by namespace.
     pub lifetimes: BTreeMap<&'static str, Lifetime>,
 }

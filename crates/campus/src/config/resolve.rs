@@ -30,7 +30,6 @@ type Field = fn(&Settings) -> &Option<String>;
 const WITHOUT_EFFECT_YET: &[(&str, Field)] = &[
     ("CACHE_STRICT_WRITES", |s| &s.cache_strict_writes),
     ("CACHE_COMPRESS_ABOVE_KB", |s| &s.cache_compress_above_kb),
-    ("CACHE_DEGRADED_L1_TTL", |s| &s.cache_degraded_l1_ttl),
     ("WARM_INTERVAL_SECS", |s| &s.warm_interval_secs),
     ("WARM_TOP", |s| &s.warm_top),
     ("WARM_PAGE_SIZE", |s| &s.warm_page_size),
@@ -190,7 +189,6 @@ impl Check<'_> {
         self.toggle("REDIS_RETRY_ON_TIMEOUT", &s.redis_retry_on_timeout);
         for (name, value, range) in [
             ("CACHE_COMPRESS_ABOVE_KB", &s.cache_compress_above_kb, 0..=524_288),
-            ("CACHE_DEGRADED_L1_TTL", &s.cache_degraded_l1_ttl, 0..=86_400),
             ("WARM_INTERVAL_SECS", &s.warm_interval_secs, 0..=86_400),
             ("WARM_TOP", &s.warm_top, 0..=1000),
             ("WARM_PAGE_SIZE", &s.warm_page_size, 1..=100),
@@ -297,12 +295,15 @@ impl Check<'_> {
         let kilobytes = self.number(name, &s.cache_max_entry_kb, 1024, 1..=524_288);
         let name = "CACHE_L1_MAX_TTL";
         let l1_max = self.number(name, &s.cache_l1_max_ttl, 0, 0..=86_400);
+        let name = "CACHE_DEGRADED_L1_TTL";
+        let degraded = self.number(name, &s.cache_degraded_l1_ttl, 0, 0..=86_400);
         let lifetimes = self.lifetimes();
         CacheConfig {
             enabled: self.toggle("CACHE_ENABLED", &s.cache_enabled),
             l1: self.toggle("CACHE_L1_ENABLED", &s.cache_l1_enabled),
             l1_bytes: megabytes << 20,
             max_entry_bytes: (kilobytes << 10) as usize,
+            degraded_l1_ttl: Duration::from_secs(degraded),
             l1_max_ttl: (l1_max > 0).then(|| Duration::from_secs(l1_max)),
             lifetimes,
         }
