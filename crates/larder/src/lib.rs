@@ -15,9 +15,15 @@
 //! through both tiers; [`Cache::invalidate`] takes keys and tags. Everything is on by default:
 //! coalescing, refill of L1 from L2, finite TTLs with jitter, byte bounds, timeouts, a breaker.
 //!
-//! # What is not here yet
-//! An invalidation that Redis could not take ([`Ack::Queued`]) lives in
-//! memory: a process that ends before it is applied leaves the old value in Redis until its TTL.
+//! # Several processes
+//! With Redis, other processes' L1 is told of each invalidation, and stops answering within a
+//! second of not being told whether there was one. [`Cache::fresh`] reads are never older than an
+//! acknowledged invalidation anywhere. An [`Outbox`] (a table of the application's database) heals
+//! what a process that dies or cannot reach Redis leaves undone; without one, an invalidation that
+//! Redis could not take ([`Ack::Queued`]) lives in memory and dies with the process.
+//!
+//! Times are monotonic: on a machine that suspends, `CLOCK_MONOTONIC` stands still meanwhile, and
+//! what L1 answers in the instant after waking may be as old as before.
 
 #![deny(missing_docs)]
 

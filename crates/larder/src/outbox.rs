@@ -50,6 +50,40 @@ pub struct OutboxRow {
 /// COMMIT), and after COMMIT calls [`Cache::invalidate`] with [`Names::row`]. The cache reads and
 /// marks. Several processes do so at the same time: a row may be applied more than once, which
 /// costs misses only.
+///
+/// ```
+/// use larder::{BoxFuture, Cache, Names, Outbox, OutboxError, OutboxRow, Tag};
+/// use std::{collections::BTreeMap, sync::{Arc, Mutex}, time::Duration};
+///
+/// #[derive(Clone, Default)]
+/// struct Table(Arc<Mutex<BTreeMap<i64, String>>>); // in real life SQL
+///
+/// impl Outbox for Table {
+///     fn undone(&self, _: Duration, most: usize) -> BoxFuture<'_, Result<Vec<OutboxRow>, OutboxError>> {
+///         Box::pin(async move {
+///             let rows = self.0.lock().map_err(|_| "poisoned")?;
+///             let rows = rows.iter().map(|(id, names)| OutboxRow { id: *id, names: names.clone() });
+///             Ok(rows.take(most).collect())
+///         })
+///     }
+///     fn mark_done(&self, ids: Vec<i64>) -> BoxFuture<'_, Result<(), OutboxError>> {
+///         Box::pin(async move {
+///             self.0.lock().map_err(|_| "poisoned")?.retain(|id, _| !ids.contains(id));
+///             Ok(())
+///         })
+///     }
+/// }
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let table = Table::default();
+/// let cache = Cache::builder().outbox(table.clone()).build()?;
+/// let names = Names::new().tag(Tag::new("course", 42));
+/// table.0.lock().unwrap().insert(1, names.encode()); // in the transaction of the write
+/// cache.invalidate(names.row(1)).await; // after its COMMIT
+/// # for _ in 0..1000 { if !table.0.lock().unwrap().is_empty() { tokio::time::sleep(Duration::from_millis(5)).await; } }
+/// assert!(table.0.lock().unwrap().is_empty(), "marked done soon after");
+/// # Ok(()) }
+/// ```
 pub trait Outbox: Send + Sync + 'static {
     /// Committed rows that are not done and at least `older_than` old, lowest id first, at most
     /// `most`.
