@@ -4,6 +4,7 @@
 
 use std::{
     convert::Infallible,
+    io::Write as _,
     time::{Duration, Instant},
 };
 
@@ -187,9 +188,10 @@ async fn main() -> Result<(), Failure> {
     }
     let propagation = propagation(&url, 2_000).await?;
     let one_key: Vec<_> = one_key.iter().map(|(ours, theirs)| [ours, theirs]).collect();
-    println!(
+    writeln!(
+        std::io::stdout(),
         "{{\"one_key_ns\": {one_key:?}, \"tags\": [{}], \"propagation_us\": {propagation:?}}}",
         tags.join(", ")
-    );
+    )?;
     Ok(())
 }
