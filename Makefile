@@ -6,7 +6,7 @@ SHELL := /bin/bash
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 .PHONY: help setup run test fmt lint doc instructions ci check-all \
-	bench bench-http bench-outage bench-memory redis-cli redis-keys redis-clear
+	bench bench-http bench-outage bench-memory bench-writes nodes redis-cli redis-keys redis-clear
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
@@ -55,6 +55,12 @@ bench-outage: setup ## Campus under wrk while Redis is killed and stopped
 
 bench-memory: setup ## What campus serve takes at rest
 	bench/memory
+
+bench-writes: setup ## What an invalidation costs, and how fast other nodes hear of it
+	bench/writes --rounds $(or $(ROUNDS),7)
+
+nodes: setup ## Two servers on one PostgreSQL and Redis: is a write on one seen on the other? (WRITES=10000)
+	bench/nodes --writes $(or $(WRITES),10000)
 
 redis-cli: ## redis-cli on REDIS_URL
 	@scripts/redis cli
