@@ -61,6 +61,7 @@ bench-writes: setup ## What an invalidation costs, and how fast other nodes hear
 
 nodes: setup ## Two servers on one PostgreSQL and Redis: is a write on one seen on the other? (WRITES=10000)
 	bench/nodes --writes $(or $(WRITES),10000)
+	bench/nodes --crashes $(or $(CRASHES),100)
 
 redis-cli: ## redis-cli on REDIS_URL
 	@scripts/redis cli
