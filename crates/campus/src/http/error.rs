@@ -13,6 +13,10 @@ use crate::learning;
 use crate::model::{FieldError, Refusal};
 use crate::reads::{self, Origin};
 
+/// Not to be repeated blindly, so it names no moment to do that.
+const IN_DOUBT: &str = "The database did not confirm the change. It may have been made: read it \
+before you try again";
+
 /// An error answer: RFC 9457, with `detail` as the field every client reads.
 #[derive(Debug, Clone)]
 pub(super) struct Problem {
@@ -137,6 +141,10 @@ impl From<learning::Error> for Problem {
                 Self { origin: Some(Box::new(origin)), ..refusal.into() }
             }
             learning::Error::Read(error) => error.into(),
+            learning::Error::Store(error) if error.is_in_doubt() => Self {
+                cause: Some(Cause::from(&error as &dyn std::error::Error)),
+                ..Self::new(StatusCode::SERVICE_UNAVAILABLE, IN_DOUBT)
+            },
             learning::Error::Store(error) => Self::failed(error.is_unavailable(), &error),
         }
     }

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use sea_orm::{DbErr, RuntimeErr, SqlErr, sqlx};
+use sea_orm::sqlx::postgres::{PgDatabaseError, PgSeverity};
+use sea_orm::{DbBackend, DbErr, RuntimeErr, SqlErr, sqlx};
 
 /// A failed database operation.
 #[derive(Debug)]
@@ -11,6 +12,8 @@ pub struct Error(Kind);
 #[derive(Debug)]
 enum Kind {
     Database(DbErr),
+    /// COMMIT was sent and the connection ended before its answer.
+    InDoubt(DbErr),
     /// The database could not be opened at all; the text says why and where.
     Open(String),
     /// A row holds something this version does not understand.
@@ -32,6 +35,19 @@ impl Error {
         Self(Kind::Import(reason.into()))
     }
 
+    /// A COMMIT that failed. SQLite knows that it did; PostgreSQL may have lost only the answer.
+    pub(super) fn at_commit(error: DbErr, backend: DbBackend) -> Self {
+        match backend {
+            DbBackend::Postgres if !is_refusal(&error) => Self(Kind::InDoubt(error)),
+            _ => Self(Kind::Database(error)),
+        }
+    }
+
+    /// Whether nobody can say yet if the write was kept.
+    pub fn is_in_doubt(&self) -> bool {
+        matches!(self.0, Kind::InDoubt(_))
+    }
+
     /// Whether a unique index refused the row.
     pub fn is_duplicate(&self) -> bool {
         matches!(&self.0, Kind::Database(e)
@@ -43,7 +59,7 @@ impl Error {
         match &self.0 {
             Kind::Open(_) => true,
             Kind::Database(error) => is_passing(error),
-            Kind::Corrupt(_) | Kind::Import(_) => false,
+            Kind::InDoubt(_) | Kind::Corrupt(_) | Kind::Import(_) => false,
         }
     }
 
@@ -51,6 +67,16 @@ impl Error {
     pub fn is_import(&self) -> bool {
         matches!(self.0, Kind::Import(_))
     }
+}
+
+/// Whether PostgreSQL refused the transaction and goes on with the session. Whatever ends the
+/// session, be it an error of its own, may have come after the commit.
+fn is_refusal(error: &DbErr) -> bool {
+    let DbErr::Query(RuntimeErr::SqlxError(error)) = error else {
+        return false;
+    };
+    let refusal = error.as_database_error().and_then(|e| e.try_downcast_ref::<PgDatabaseError>());
+    refusal.is_some_and(|refusal| refusal.severity() == PgSeverity::Error)
 }
 
 fn is_passing(error: &DbErr) -> bool {
@@ -85,6 +111,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Kind::Database(_) => f.write_str("the database operation failed"),
+            Kind::InDoubt(_) => f.write_str("the database did not confirm the commit"),
             Kind::Open(reason) => f.write_str(reason),
             Kind::Corrupt(reason) => write!(f, "unreadable row: {reason}"),
             Kind::Import(reason) => f.write_str(reason),
@@ -95,7 +122,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.0 {
-            Kind::Database(source) => Some(source),
+            Kind::Database(source) | Kind::InDoubt(source) => Some(source),
             _ => None,
         }
     }

@@ -11,6 +11,7 @@ mod enrollments;
 mod error;
 pub mod lock;
 mod migrations;
+mod outbox;
 mod private;
 mod tables;
 mod tokens;
@@ -30,6 +31,7 @@ use connect::Connections;
 pub use connect::{Location, without_password};
 pub use enrollments::Ended;
 pub use error::Error;
+pub use outbox::{Fate, Noted, UndoneRow, WakeUps};
 pub use tokens::Rotation;
 pub use users::Credentials;
 
@@ -126,7 +128,13 @@ impl Store {
 pub struct Tx(DatabaseTransaction);
 
 impl Tx {
+    /// Keeps everything, without a word to the cache: what a cached read shows is committed
+    /// by [`crate::reads::Reads::commit`].
+    ///
+    /// # Errors
+    /// [`Error::is_in_doubt`] if the database may have kept it all the same.
     pub async fn commit(self) -> Result<()> {
-        Ok(self.0.commit().await?)
+        let backend = self.0.get_database_backend();
+        self.0.commit().await.map_err(|error| Error::at_commit(error, backend))
     }
 }

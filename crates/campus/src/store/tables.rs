@@ -286,3 +286,27 @@ pub mod article_tags {
 
     impl ActiveModelBehavior for ActiveModel {}
 }
+
+pub mod outbox {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "outbox")]
+    pub struct Model {
+        #[sea_orm(primary_key)]
+        pub id: i64,
+        pub at: i64,
+        /// Not to be applied before this moment.
+        pub not_before: Option<i64>,
+        /// What the write made old, as the cache library writes it.
+        pub names: String,
+        /// What happened, for those who listen.
+        pub event: Option<String>,
+        pub done_at: Option<i64>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}

@@ -2,6 +2,7 @@
 
 mod m0001_foundation;
 mod m0002_user_names;
+mod m0003_outbox;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait, async_trait};
 
@@ -10,7 +11,11 @@ pub(super) struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_foundation::Migration), Box::new(m0002_user_names::Migration)]
+        vec![
+            Box::new(m0001_foundation::Migration),
+            Box::new(m0002_user_names::Migration),
+            Box::new(m0003_outbox::Migration),
+        ]
     }
 }
 
