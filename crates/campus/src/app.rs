@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use crate::clock::Clock;
 use crate::config::{CacheConfig, Config, Network, Secret, Toggle};
 use crate::learning::Learning;
-use crate::reads::{Caching, Reads};
+use crate::reads::{Caching, Crash, Reads, Rows};
 use crate::store::{self, Store};
 use crate::token::TokenKey;
 
@@ -78,8 +78,13 @@ impl App {
 
     fn assemble(config: &Config, clock: Clock, store: Store) -> Result<Self, BuildError> {
         let store = Arc::new(store);
-        let cache = cache_builder(config)?.build()?;
-        let reads = Reads::new(cache, Arc::clone(&store), caching(config));
+        let mut builder = cache_builder(config)?;
+        if config.redis.is_some() {
+            builder = builder.outbox(Rows(Arc::clone(&store)));
+        }
+        let cache = builder.build()?;
+        let crash = Crash::after(config.abort_after_commit);
+        let reads = Reads::new(cache, Arc::clone(&store), caching(config), crash);
         let secret = jwt_secret(config, &store)?;
         let tokens = TokenKey::new(secret.expose().as_bytes(), config.auth.access_lifetime);
         let learning = Learning::new(

@@ -12,8 +12,8 @@ use crate::store::{self, Location};
 /// How long Redis may take to hear of a change.
 const REDIS_PATIENCE: Duration = Duration::from_secs(5);
 
-pub(super) const REDIS_AWAY: &str = "warning: Redis (REDIS_URL) did not answer; what it has \
-cached of the changed rows may be served until its TTL ends";
+pub(super) const REDIS_AWAY: &str = "warning: Redis (REDIS_URL) did not answer; the next server \
+that reaches it removes what it has cached of the changed rows";
 
 /// Why a command may not write now.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +55,7 @@ pub(super) enum CacheState {
     MayBeOld,
 }
 
-/// Waits until Redis has heard of every change: what is queued here dies with this process.
+/// Waits until Redis has heard of every change.
 pub(super) async fn redis_told(reads: &Reads) -> CacheState {
     match reads.invalidations_told(REDIS_PATIENCE).await {
         0 => CacheState::Current,

@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::import::{self, ImportError, Part};
 use crate::model::Catalogue;
+use crate::reads::Ending;
 use crate::store::{self, Counts, Imported};
 
 #[derive(Debug, Args)]
@@ -51,6 +52,8 @@ pub enum SeedError {
     Locked(#[from] LockError),
     #[error("the import failed and nothing of it was kept")]
     Store(#[from] store::Error),
+    #[error("the import may have been stored; it can be repeated without harm")]
+    InDoubt(#[source] store::Error),
     #[error(transparent)]
     Build(#[from] BuildError),
     #[error("the result cannot be written")]
@@ -86,20 +89,19 @@ async fn catalogue(args: &CatalogueArgs, config: &Config, clock: Clock) -> Resul
     let bar = progress(catalogues.iter().map(|catalogue| catalogue.rows()).sum());
     let mut step = |done: usize| bar.set_position(done as u64);
     let now = app.clock.now();
-    let imported = app.store().import_all(&catalogues, now, &mut step).await;
+    let tx = app.store().begin().await?;
+    let imported = tx.import(&catalogues, now, &mut step).await;
     bar.finish_and_clear();
     let reports = imported?;
-    let cache = invalidate(&app, &reports).await;
+    app.reads.commit(tx, Ending::imported(&reports)).await.map_err(not_committed)?;
+    let cache = beside::redis_told(&app.reads).await;
     let database = Some(app.store().location().to_string());
     app.store().close().await?;
     Ok(Done { parts, reports, database, cache })
 }
 
-async fn invalidate(app: &App, reports: &[Imported]) -> CacheState {
-    for report in reports {
-        app.reads.imported(report).await;
-    }
-    beside::redis_told(&app.reads).await
+fn not_committed(error: store::Error) -> SeedError {
+    if error.is_in_doubt() { SeedError::InDoubt(error) } else { SeedError::Store(error) }
 }
 
 /// Draws on standard error, and not at all when that is no terminal.

@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Seed};
 use crate::http;
 use crate::import;
+use crate::reads::Ending;
 use crate::store::Location;
 use crate::store::lock::{self, Claim, DatabaseLock, Sharing};
 
@@ -34,7 +35,10 @@ pub(super) async fn run(config: &Config, clock: Clock, out: &mut Output) -> Resu
     // Before anybody can know that it runs: from here on a signal is a clean end.
     let signals = Signals::listen()?;
     greet(config, &app, &url, admin_password.as_deref(), out)?;
+    let tended = Arc::clone(&app);
+    let tending = tokio::spawn(async move { tended.reads.tend_outbox().await });
     serve(listener, &app, signals).await;
+    tending.abort();
     app.store().close().await?;
     tracing::info!("stopped");
     // Held until here: nobody else may open the file while requests were still running.
@@ -104,10 +108,12 @@ async fn first_start(config: &Config, app: &App) -> Result<Option<String>, Failu
 }
 
 async fn import_demo(app: &App) -> Result<(), Failure> {
-    let Some(imported) = import::demo(app.store(), app.clock.now()).await? else {
+    let tx = app.store().begin().await?;
+    let Some(imported) = import::demo(&tx, app.clock.now()).await? else {
         return Ok(());
     };
-    app.reads.imported(&imported).await;
+    let ending = Ending::imported(std::slice::from_ref(&imported));
+    app.reads.commit(tx, ending).await?;
     tracing::info!(
         courses = imported.courses.inserted,
         lessons = imported.lessons,
@@ -157,7 +163,8 @@ async fn serve(listener: TcpListener, app: &Arc<App>, mut signals: Signals) {
     if untold > 0 {
         tracing::warn!(
             untold,
-            "Redis could not be told of the last writes; it has what they changed until its TTL"
+            "Redis could not be told of the last writes; the outbox keeps them for the next server \
+             that reaches it"
         );
     }
 }

@@ -36,6 +36,8 @@ pub struct Config {
     pub log_format: LogFormat,
     pub log_filter: String,
     pub trusted_proxies: Vec<Network>,
+    /// For tests of a crash: how many commits this process lives. Only in debug builds.
+    pub abort_after_commit: Option<u32>,
     /// Things to tell the operator once the log is there.
     pub warnings: Vec<String>,
 }

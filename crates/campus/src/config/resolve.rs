@@ -137,10 +137,27 @@ impl Check<'_> {
             ),
             log_filter: self.log_filter(),
             trusted_proxies: self.networks(),
+            abort_after_commit: self.abort_after_commit(),
             warnings: Vec::new(),
         };
         self.warn_of_nodes_that_cannot_hear(&config);
         Config { warnings: std::mem::take(&mut self.warnings), ..config }
+    }
+
+    #[cfg(debug_assertions)]
+    fn abort_after_commit(&mut self) -> Option<u32> {
+        let text = set(&self.settings.abort_after_commit)?;
+        let commits = text.parse().ok().filter(|commits| *commits > 0);
+        if commits.is_none() {
+            let problem = format!("CAMPUS_ABORT_AFTER_COMMIT: '{text}' is not a number from 1 on");
+            self.problems.push(problem);
+        }
+        commits
+    }
+
+    #[cfg(not(debug_assertions))]
+    fn abort_after_commit(&mut self) -> Option<u32> {
+        None
     }
 
     /// Several servers on one PostgreSQL tell each other of their writes through Redis.

@@ -141,4 +141,8 @@ pub struct Settings {
     /// The token that /metrics asks for on the main address (no effect yet)
     #[arg(long, global = true, env = "METRICS_TOKEN", hide_short_help = true)]
     pub metrics_token: Option<String>,
+    /// For tests: abort after this many commits, before the cache hears of the last one
+    #[cfg(debug_assertions)]
+    #[arg(long, global = true, env = "CAMPUS_ABORT_AFTER_COMMIT", hide = true)]
+    pub abort_after_commit: Option<String>,
 }

@@ -24,7 +24,7 @@ pub use problem::{ImportError, Problem, Problems};
 use self::courses::Courses;
 use self::problem::Place;
 use crate::model::{Catalogue, Fields, Refusal, Timestamp};
-use crate::store::{self, Imported, Store};
+use crate::store::{self, Imported, Tx};
 
 const PACKINGS: [&str; 3] = ["", ".gz", ".zst"];
 
@@ -75,12 +75,12 @@ pub enum DemoError {
 
 /// Puts the bundled demo catalogue into a database that has no courses: courses, people,
 /// enrollments and ratings. `None` when there are courses already: the demo must not mix with them.
-pub async fn demo(store: &Store, now: Timestamp) -> Result<Option<Imported>, DemoError> {
-    if !store.has_no_courses().await? {
+pub async fn demo(tx: &Tx, now: Timestamp) -> Result<Option<Imported>, DemoError> {
+    if !tx.has_no_courses().await? {
         return Ok(None);
     }
     let catalogue = demo::catalogue(now)?;
-    Ok(Some(store.import(&catalogue, now, &mut |_| {}).await?))
+    Ok(tx.import(&[&catalogue], now, &mut |_| {}).await?.pop())
 }
 
 #[derive(Debug, PartialEq, Eq)]

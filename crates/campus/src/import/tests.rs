@@ -51,7 +51,11 @@ impl Folder {
         let file = self.0.join("courses.ndjson");
         fs::write(&file, rows).unwrap();
         let parts = read(&[file]).unwrap();
-        store.import(&parts[0].catalogue, Timestamp(0), &mut |_| {}).await.unwrap()
+        let tx = store.begin().await.unwrap();
+        let catalogues = [&parts[0].catalogue];
+        let imported = tx.import(&catalogues, Timestamp(0), &mut |_| {}).await.unwrap().remove(0);
+        tx.commit().await.unwrap();
+        imported
     }
 
     /// The bad rows without the path of the folder.
@@ -391,9 +395,10 @@ async fn the_demo_goes_into_a_database_without_courses_only() {
     let folder = Folder::new();
     let store = folder.store().await;
     let now = Timestamp(1_800_000_000_000_000);
-    let first = demo(&store, now).await.unwrap().unwrap();
+    let tx = store.begin().await.unwrap();
+    let first = demo(&tx, now).await.unwrap().unwrap();
     assert!(first.courses.inserted >= 60 && first.enrollments.inserted > 1000);
-    assert!(demo(&store, now).await.unwrap().is_none());
+    assert!(demo(&tx, now).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -401,7 +406,8 @@ async fn a_catalogue_imported_before_the_first_start_is_not_mixed_with_the_demo(
     let folder = Folder::new();
     let store = folder.store().await;
     folder.import(&store, TWO).await;
-    assert!(demo(&store, Timestamp(0)).await.unwrap().is_none());
+    let tx = store.begin().await.unwrap();
+    assert!(demo(&tx, Timestamp(0)).await.unwrap().is_none());
 }
 
 #[test]

@@ -13,6 +13,7 @@ use super::{Error, GONE, Learning, Result, overtaken};
 use crate::model::{
     InstructorProfile, NewUser, Patch, Principal, ProfileEdit, Refusal, Role, User,
 };
+use crate::reads::Ending;
 use crate::store::{Credentials, Rotation, Tx};
 use crate::token::Rejected;
 
@@ -81,8 +82,7 @@ impl Learning {
             Err(e) if e.is_duplicate() => return Err(taken_meanwhile()),
             user => user?,
         };
-        tx.commit().await?;
-        self.reads.user_registered(user.id).await;
+        self.reads.commit(tx, Ending::user_registered(user.id)).await?;
         Ok(user)
     }
 
@@ -217,8 +217,7 @@ impl Learning {
             Err(e) => return Err(e.into()),
         }
         let (courses, articles) = tx.rows_naming(id).await?;
-        tx.commit().await?;
-        self.reads.user_changed(id, &courses, &articles).await;
+        self.reads.commit(tx, Ending::user_changed(id, &courses, &articles)).await?;
         Ok(user)
     }
 
@@ -279,8 +278,7 @@ impl Learning {
         }
         tx.revoke_sessions(id, self.clock.now()).await?;
         let (courses, articles) = tx.rows_naming(id).await?;
-        tx.commit().await?;
-        self.reads.user_changed(id, &courses, &articles).await;
+        self.reads.commit(tx, Ending::user_changed(id, &courses, &articles)).await?;
         Ok(user)
     }
 
@@ -296,8 +294,7 @@ impl Learning {
         let ended = tx.end_enrollments(id, now).await?;
         tx.revoke_sessions(id, now).await?;
         tx.blank_user(id, now).await?;
-        tx.commit().await?;
-        self.reads.user_deleted(id, &ended, &courses, &articles).await;
+        self.reads.commit(tx, Ending::user_deleted(id, &ended, &courses, &articles)).await?;
         Ok(())
     }
 
@@ -324,8 +321,7 @@ impl Learning {
         };
         profile.check()?;
         tx.save_instructor(&profile).await?;
-        tx.commit().await?;
-        self.reads.instructor_changed(id).await;
+        self.reads.commit(tx, Ending::instructor_changed(id)).await?;
         Ok(profile)
     }
 
@@ -353,8 +349,7 @@ impl Learning {
             Err(e) if e.is_duplicate() => return Ok(None),
             user => user?,
         };
-        tx.commit().await?;
-        self.reads.user_registered(user.id).await;
+        self.reads.commit(tx, Ending::user_registered(user.id)).await?;
         Ok(Some(password))
     }
 }

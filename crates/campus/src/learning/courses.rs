@@ -6,7 +6,7 @@ use super::{Error, Learning, Result, found, overtaken};
 use crate::model::{
     Course, CourseDraft, CourseEdit, CourseStatus, Principal, Refusal, Role, Window,
 };
-use crate::reads::{CourseAnswer, Listed, Read, Via};
+use crate::reads::{CourseAnswer, Ending, Listed, Read, Via};
 use crate::store::Tx;
 
 pub(super) const NO_COURSE: Refusal = Refusal::NotFound("Course not found");
@@ -88,8 +88,7 @@ impl Learning {
             id => id?,
         };
         let course = tx.course(id).await?.ok_or(NO_COURSE)?;
-        tx.commit().await?;
-        self.reads.course_created(id).await;
+        self.reads.commit(tx, Ending::course_created(id)).await?;
         Ok(course)
     }
 
@@ -115,12 +114,11 @@ impl Learning {
             Err(e) => return Err(e.into()),
         }
         let course = tx.course(id).await?.ok_or(NO_COURSE)?;
-        tx.commit().await?;
         let listed = match course.status {
             CourseStatus::Published => Listed::Yes,
             CourseStatus::Draft | CourseStatus::Archived => Listed::No,
         };
-        self.reads.course_edited(id, listed).await;
+        self.reads.commit(tx, Ending::course_edited(id, listed)).await?;
         Ok(course)
     }
 
@@ -142,8 +140,7 @@ impl Learning {
             return Err(overtaken());
         }
         let course = tx.course(id).await?.ok_or(NO_COURSE)?;
-        tx.commit().await?;
-        self.reads.course_status_changed(id).await;
+        self.reads.commit(tx, Ending::course_status_changed(id)).await?;
         Ok(course)
     }
 
@@ -153,8 +150,7 @@ impl Learning {
         if !tx.delete_course(&course, self.clock.now()).await? {
             return Err(overtaken());
         }
-        tx.commit().await?;
-        self.reads.course_deleted(id).await;
+        self.reads.commit(tx, Ending::course_deleted(id)).await?;
         Ok(())
     }
 
@@ -171,8 +167,7 @@ impl Learning {
         }
         tx.rate(id, by.id, stars).await?;
         let course = tx.course(id).await?.ok_or(NO_COURSE)?;
-        tx.commit().await?;
-        self.reads.course_rated(id).await;
+        self.reads.commit(tx, Ending::course_rated(id)).await?;
         Ok(course)
     }
 

@@ -5,6 +5,7 @@ use super::{Error, GONE, Learning, Result};
 use crate::model::{
     CourseStatus, EnrollmentDetail, EnrollmentDraft, Fields, Money, Principal, Refusal, Window,
 };
+use crate::reads::Ending;
 use crate::store::Tx;
 
 const NO_ENROLLMENT: Refusal = Refusal::NotFound("Enrollment not found");
@@ -46,8 +47,7 @@ impl Learning {
         // Before the commit: afterwards nothing may fail any more, for the seat is taken.
         let details = tx.details(vec![enrollment]).await?;
         let detail = only(details)?;
-        tx.commit().await?;
-        self.reads.enrolled(student_id, course_id).await;
+        self.reads.commit(tx, Ending::enrolled(student_id, course_id)).await?;
         Ok(detail)
     }
 

@@ -8,7 +8,7 @@ use crate::model::{
     Content, ContentDraft, CourseStatus, LessonDraft, MAX_CONTENT_BYTES, ModuleDraft, Principal,
     Refusal,
 };
-use crate::reads::{ContentAnswer, PlainAnswer, Read, Via};
+use crate::reads::{ContentAnswer, Ending, PlainAnswer, Read, Via};
 
 const NO_CONTENT: Refusal = Refusal::NotFound("Course content not found");
 const NOT_ENROLLED: Refusal = Refusal::Forbidden("You are not enrolled in this course");
@@ -106,8 +106,7 @@ impl Learning {
         let stored = stored.filter(|s| !s.is_deleted).ok_or(NO_CONTENT)?;
         let emptied = Content { next_id: stored.content.next_id, ..Content::default() };
         tx.delete_content(course_id, &emptied, stored.version, self.clock.now()).await?;
-        tx.commit().await?;
-        self.reads.content_changed(course_id).await;
+        self.reads.commit(tx, Ending::content_changed(course_id)).await?;
         Ok(())
     }
 
@@ -134,8 +133,7 @@ impl Learning {
             check_size(answer.body.bytes.len())?;
         }
         tx.save_content(course_id, &content, version, self.clock.now()).await?;
-        tx.commit().await?;
-        self.reads.content_changed(course_id).await;
+        self.reads.commit(tx, Ending::content_changed(course_id)).await?;
         Ok(answer)
     }
 }

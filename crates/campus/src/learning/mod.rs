@@ -1,8 +1,8 @@
 //! The verbs: authorise, decide, write, invalidate.
 //!
-//! Every write goes the same way: one transaction, its commit, then the
-//! invalidation of the reads it made old, and only then the answer. The web layer
-//! runs writes in tasks of their own, so that a client that goes away cannot stop
+//! Every write goes the same way: one transaction, its commit together with a row that
+//! says which reads it made old, their invalidation, and only then the answer. The web
+//! layer runs writes in tasks of their own, so that a client that goes away cannot stop
 //! one between its commit and its invalidation.
 
 pub mod accounts;

@@ -1,12 +1,13 @@
-//! What is cached: one method per read, and in `invalidate.rs` what ends each.
+//! What is cached: one method per read, in `ending.rs` what ends each, and in `outbox.rs` how.
 //!
 //! Cached answers are the same for every viewer and already rendered as JSON;
 //! whoever may see them is decided by the caller, from the facts beside the bytes.
 //! Only this folder and `app.rs` name the cache library.
 
 mod answers;
-mod invalidate;
+mod ending;
 mod keys;
+mod outbox;
 mod report;
 
 use std::sync::Arc;
@@ -18,8 +19,9 @@ pub use answers::{
     Body, ContentAnswer, CourseAnswer, Encoding, LessonSlice, ListAnswer, PlainAnswer,
     ProfileAnswer,
 };
-pub use invalidate::Listed;
+pub use ending::{Ending, Listed};
 pub use keys::CourseQuery;
+pub use outbox::{Crash, Rows};
 pub use report::{CacheReport, NamespaceReport, RedisState};
 
 use crate::store::{self, Store};
@@ -35,6 +37,7 @@ pub struct Reads {
     cache: Cache,
     store: Arc<Store>,
     caching: Caching,
+    crash: Crash,
 }
 
 /// Whether this process caches at all.
@@ -132,8 +135,8 @@ impl Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Reads {
-    pub fn new(cache: Cache, store: Arc<Store>, caching: Caching) -> Self {
-        Self { cache, store, caching }
+    pub fn new(cache: Cache, store: Arc<Store>, caching: Caching, crash: Crash) -> Self {
+        Self { cache, store, caching, crash }
     }
 
     /// A page of the public catalogue.

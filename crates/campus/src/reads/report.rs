@@ -1,5 +1,7 @@
 //! The cache's counters, for the operators' endpoints.
 
+use std::time::Duration;
+
 use larder::L2State;
 
 use super::Reads;
@@ -63,6 +65,20 @@ impl Reads {
                 L2State::Down => RedisState::Down,
             },
             pending_invalidations: stats.pending_invalidations,
+        }
+    }
+    /// Waits until Redis has been told of every write, for at most `limit`, and answers how many
+    /// invalidations it still does not know. They are in the outbox: the next server to start,
+    /// or another one that runs, tells Redis before it reads from it.
+    pub async fn invalidations_told(&self, limit: Duration) -> usize {
+        let told = async {
+            while self.cache.stats().pending_invalidations > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        match tokio::time::timeout(limit, told).await {
+            Ok(()) => 0,
+            Err(_) => self.cache.stats().pending_invalidations,
         }
     }
 }

@@ -113,11 +113,6 @@ impl Store {
         one(&self.reader, select).await
     }
 
-    /// Whether there is no course of any status, nor has been one.
-    pub async fn has_no_courses(&self) -> Result<bool> {
-        Ok(courses::Entity::find().one(&self.reader).await?.is_none())
-    }
-
     /// A page of the public catalogue and how many courses match in all.
     pub async fn published_courses(
         &self,
@@ -237,6 +232,11 @@ pub(super) fn category_key(category: &str) -> String {
 }
 
 impl Tx {
+    /// Whether there is no course of any status, nor has been one.
+    pub async fn has_no_courses(&self) -> Result<bool> {
+        Ok(courses::Entity::find().one(&self.0).await?.is_none())
+    }
+
     pub async fn course(&self, id: i64) -> Result<Option<Course>> {
         one(&self.0, live().filter(courses::Column::Id.eq(id))).await
     }

@@ -1,7 +1,6 @@
 //! The same promises on PostgreSQL, which is one URL away.
 
 use campus::config::Settings;
-use campus::import;
 use futures_util::future::join_all;
 use serde_json::json;
 
@@ -118,7 +117,7 @@ async fn parallel_edits_on_postgresql_are_all_kept_or_refused_and_never_unseen()
 async fn the_demo_is_the_same_on_postgresql_as_on_sqlite() {
     let cluster = Postgres::start();
     let there = TestApp::with(on(&cluster)).await;
-    import::demo(there.app.store(), there.clock.now()).await.expect("imported");
+    there.import_demo().await;
     let here = TestApp::demo().await;
     for query in [
         "sort_by=popular&limit=100",
@@ -145,7 +144,7 @@ async fn the_demo_is_the_same_on_postgresql_as_on_sqlite() {
 async fn the_categories_are_the_same_on_postgresql_as_on_sqlite() {
     let cluster = Postgres::start();
     let there = TestApp::with(on(&cluster)).await;
-    import::demo(there.app.store(), there.clock.now()).await.expect("imported");
+    there.import_demo().await;
     let here = TestApp::demo().await;
     let path = "/courses/categories";
     assert_eq!(there.get(path).await.expect(200).body, here.get(path).await.expect(200).body);

@@ -15,7 +15,7 @@ use std::collections::{HashMap, HashSet};
 use sea_orm::DatabaseTransaction;
 use serde::Serialize;
 
-use super::{Error, Result, Store};
+use super::{Error, Result, Tx};
 use crate::model::{Catalogue, Timestamp};
 
 /// What became of the rows of one kind.
@@ -64,38 +64,24 @@ struct Deleted {
     courses: HashSet<i64>,
 }
 
-impl Store {
-    /// Applies a catalogue; `progress` hears how many of [`Catalogue::rows`] are done.
-    ///
-    /// # Errors
-    /// As [`Store::import_all`].
-    pub async fn import(
-        &self,
-        catalogue: &Catalogue,
-        now: Timestamp,
-        progress: &mut (dyn FnMut(usize) + Send),
-    ) -> Result<Imported> {
-        let reports = self.import_all(&[catalogue], now, progress).await?;
-        Ok(reports.into_iter().next().unwrap_or_default())
-    }
-
-    /// Applies several catalogues together, with one report for each.
+impl Tx {
+    /// Applies catalogues, with one report for each; `progress` hears how many of all
+    /// [`Catalogue::rows`] are done.
     ///
     /// # Errors
     /// A row that refers to a person or course its catalogue does not have
-    /// ([`Error::is_import`]) or a database failure; in both cases nothing is kept.
-    pub async fn import_all(
+    /// ([`Error::is_import`]) or a database failure; in both cases nothing may be kept.
+    pub async fn import(
         &self,
         catalogues: &[&Catalogue],
         now: Timestamp,
         progress: &mut (dyn FnMut(usize) + Send),
     ) -> Result<Vec<Imported>> {
-        let tx = self.begin().await?;
         let mut reports = Vec::with_capacity(catalogues.len());
         let mut done = 0;
         for catalogue in catalogues {
             let mut import = Import {
-                tx: &tx.0,
+                tx: &self.0,
                 catalogue,
                 now,
                 done,
@@ -110,8 +96,15 @@ impl Store {
             done = import.done;
             reports.push(import.report);
         }
-        tx.commit().await?;
         Ok(reports)
+    }
+}
+
+impl Imported {
+    /// Whether it found anything to insert or to update.
+    pub fn has_changes(&self) -> bool {
+        let kinds = [self.people, self.courses, self.articles, self.enrollments, self.ratings];
+        kinds.iter().any(|counts| counts.inserted + counts.updated > 0)
     }
 }
 
@@ -249,7 +242,10 @@ mod tests {
     }
 
     async fn import(store: &Store, catalogue: &Catalogue) -> Imported {
-        store.import(catalogue, Timestamp(0), &mut |_| {}).await.unwrap()
+        let tx = store.begin().await.unwrap();
+        let imported = tx.import(&[catalogue], Timestamp(0), &mut |_| {}).await.unwrap().remove(0);
+        tx.commit().await.unwrap();
+        imported
     }
 
     #[tokio::test]

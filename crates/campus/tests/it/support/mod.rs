@@ -80,9 +80,15 @@ impl TestApp {
     /// With the bundled catalogue.
     pub(crate) async fn demo() -> Self {
         let app = Self::start().await;
-        let imported = import::demo(app.app.store(), app.clock.now()).await;
-        imported.expect("the demo can be imported").expect("the database was empty");
+        app.import_demo().await;
         app
+    }
+
+    pub(crate) async fn import_demo(&self) {
+        let tx = self.app.store().begin().await.expect("a transaction");
+        let imported = import::demo(&tx, self.clock.now()).await;
+        imported.expect("the demo can be imported").expect("the database was empty");
+        tx.commit().await.expect("a commit");
     }
 
     async fn launch(settings: Settings, folder: Arc<TempDir>, clock: Clock) -> Self {

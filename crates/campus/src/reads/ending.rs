@@ -1,0 +1,123 @@
+//! What ends cached reads: one [`Ending`] per write.
+
+use larder::{Names, Tag};
+
+use crate::store::{Ended, Imported};
+
+/// The cached reads that a write makes old.
+#[derive(Debug)]
+pub struct Ending(pub(super) Names);
+
+/// Whether a course is in the public lists, before or after the write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listed {
+    Yes,
+    No,
+}
+
+impl Ending {
+    /// Ends a remembered "there is no such user".
+    pub fn user_registered(id: i64) -> Self {
+        Self(Names::new().tag(user(id)))
+    }
+
+    /// The name is shown by the person's courses and articles; list pages lag by their TTL.
+    pub fn user_changed(id: i64, courses: &[i64], articles: &[i64]) -> Self {
+        let names = Names::new().tag(user(id));
+        Self(tagged(tagged(names, course, courses), article, articles))
+    }
+
+    pub fn user_deleted(id: i64, ended: &Ended, courses: &[i64], articles: &[i64]) -> Self {
+        let mut names =
+            Names::new().tag(user(id)).tag(Tag::new("member", id)).tag(Tag::new("learner", id));
+        names = tagged(names, seats, &ended.course_ids);
+        if !courses.is_empty() {
+            names = tagged(names, course, courses).tag(Tag::named("courses"));
+        }
+        if !articles.is_empty() {
+            names = tagged(names, article, articles)
+                .tag(Tag::named("articles"))
+                .tag(Tag::named("tags"));
+        }
+        Self(names)
+    }
+
+    pub fn instructor_changed(id: i64) -> Self {
+        Self(Names::new().tag(user(id)))
+    }
+
+    /// Ends a remembered "there is no such course"; a draft is in no list.
+    pub fn course_created(id: i64) -> Self {
+        Self(Names::new().tag(course(id)))
+    }
+
+    pub fn course_edited(id: i64, listed: Listed) -> Self {
+        let names = Names::new().tag(course(id));
+        Self(match listed {
+            Listed::Yes => names.tag(Tag::named("courses")),
+            Listed::No => names,
+        })
+    }
+
+    pub fn course_status_changed(id: i64) -> Self {
+        Self(Names::new().tag(course(id)).tag(Tag::named("courses")))
+    }
+
+    /// Enrolled flags stay: whoever asks for content is asked for the course's status first.
+    pub fn course_deleted(id: i64) -> Self {
+        let names = Names::new().tag(course(id)).tag(Tag::new("content", id)).tag(seats(id));
+        Self(names.tag(Tag::named("courses")))
+    }
+
+    /// Lists lag by their TTL: one vote must not empty the catalogue.
+    pub fn course_rated(id: i64) -> Self {
+        Self(Names::new().tag(course(id)))
+    }
+
+    pub fn content_changed(course_id: i64) -> Self {
+        Self(Names::new().tag(Tag::new("content", course_id)))
+    }
+
+    pub fn enrolled(student_id: i64, course_id: i64) -> Self {
+        Self(Names::new().tag(Tag::new("member", student_id)).tag(seats(course_id)))
+    }
+
+    /// Everything that imports may have changed; nothing if they found every row as it was.
+    pub fn imported(imports: &[Imported]) -> Self {
+        let names = imports.iter().filter(|imported| imported.has_changes()).fold(
+            Names::new(),
+            |names, imported| {
+                let names = names
+                    .tag(Tag::named("courses"))
+                    .tag(Tag::named("articles"))
+                    .tag(Tag::named("tags"));
+                let names = tagged(names, user, &imported.user_ids);
+                let names = tagged(names, course, &imported.course_ids);
+                let names = tagged(names, |id| Tag::new("content", id), &imported.course_ids);
+                let names = tagged(names, seats, &imported.course_ids);
+                tagged(names, article, &imported.article_ids)
+            },
+        );
+        Self(names)
+    }
+}
+
+fn user(id: i64) -> Tag {
+    Tag::new("user", id)
+}
+
+fn course(id: i64) -> Tag {
+    Tag::new("course", id)
+}
+
+fn article(id: i64) -> Tag {
+    Tag::new("article", id)
+}
+
+fn seats(course_id: i64) -> Tag {
+    Tag::new("enrol", course_id)
+}
+
+fn tagged(names: Names, tag: impl Fn(i64) -> Tag, ids: &[i64]) -> Names {
+    ids.iter().fold(names, |names, &id| names.tag(tag(id)))
+}
