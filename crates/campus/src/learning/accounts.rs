@@ -200,8 +200,12 @@ impl Learning {
         if by.id != id && !by.is_admin() {
             return Err(NOT_SELF.into());
         }
-        let mut user = tx.user(id).await?.ok_or(NO_USER)?;
+        let before = tx.user(id).await?.ok_or(NO_USER)?;
+        let mut user = before.clone();
         edit.apply(&mut user)?;
+        if user == before {
+            return Ok(before);
+        }
         if let Some(email) = &user.email
             && tx.email_taken(email, Some(id)).await?
         {
@@ -314,12 +318,15 @@ impl Learning {
         }
         let profile = InstructorProfile {
             user_id: id,
-            full_name: before.full_name,
-            headline: edit.headline.over(before.headline),
-            bio: edit.bio.over(before.bio),
-            expertise: edit.expertise.over(Some(before.expertise)).unwrap_or_default(),
+            full_name: before.full_name.clone(),
+            headline: edit.headline.over(before.headline.clone()),
+            bio: edit.bio.over(before.bio.clone()),
+            expertise: edit.expertise.over(Some(before.expertise.clone())).unwrap_or_default(),
         };
         profile.check()?;
+        if profile == before {
+            return Ok(before);
+        }
         tx.save_instructor(&profile).await?;
         self.reads.commit(tx, Ending::instructor_changed(id)).await?;
         Ok(profile)

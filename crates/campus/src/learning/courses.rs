@@ -101,9 +101,13 @@ impl Learning {
         edit: CourseEdit,
     ) -> Result<Course> {
         let tx = self.store.begin().await?;
-        let mut course = self.owned(&tx, by, id).await?;
-        check_version(expected, course.version)?;
+        let before = self.owned(&tx, by, id).await?;
+        check_version(expected, before.version)?;
+        let mut course = before.clone();
         edit.apply(&mut course)?;
+        if course == before {
+            return Ok(before);
+        }
         if tx.slug_taken(&course.slug, Some(id)).await? {
             return Err(slug_taken(&course.slug));
         }
@@ -165,9 +169,11 @@ impl Learning {
         if !tx.has_place(by.id, id).await? {
             return Err(Refusal::Forbidden("Only enrolled students may rate a course").into());
         }
-        tx.rate(id, by.id, stars).await?;
+        let is_new = tx.rate(id, by.id, stars).await?;
         let course = tx.course(id).await?.ok_or(NO_COURSE)?;
-        self.reads.commit(tx, Ending::course_rated(id)).await?;
+        if is_new {
+            self.reads.commit(tx, Ending::course_rated(id)).await?;
+        }
         Ok(course)
     }
 

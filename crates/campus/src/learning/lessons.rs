@@ -125,9 +125,12 @@ impl Learning {
         if !exists && kind != Edit::Begin {
             return Err(NO_CONTENT.into());
         }
-        let (mut content, version) =
-            stored.map_or((Content::default(), 0), |s| (s.content, s.version));
+        let (before, version) = stored.map_or((Content::default(), 0), |s| (s.content, s.version));
+        let mut content = before.clone();
         edit(&mut content)?;
+        if exists && content == before {
+            return Ok(ContentAnswer::render(course_id, &content, version)?);
+        }
         let answer = ContentAnswer::render(course_id, &content, version + 1)?;
         if kind != Edit::Shorten {
             check_size(answer.body.bytes.len())?;

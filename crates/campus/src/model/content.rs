@@ -15,14 +15,14 @@ pub const MAX_CONTENT_BYTES: usize = 2 * 1024 * 1024;
 
 /// The stored document. `next_id` only grows, so a deleted lesson's id never
 /// comes back and old completions never count for a new lesson.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Content {
     pub modules: Vec<Module>,
     pub metadata: Metadata,
     pub next_id: i64,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Module {
     pub id: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -32,7 +32,7 @@ pub struct Module {
     pub lessons: Vec<Lesson>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Lesson {
     pub id: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -43,7 +43,7 @@ pub struct Lesson {
     pub body: String,
 }
 
-#[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[schema(as = ContentMetadata)]
 pub struct Metadata {
     pub total_modules: i64,

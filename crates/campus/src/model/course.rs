@@ -85,14 +85,14 @@ impl FromStr for Level {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstructorRef {
     pub id: i64,
     pub full_name: String,
 }
 
 /// The sum of all stars and how many people gave them.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rating {
     pub sum: i64,
     pub count: i64,
@@ -114,7 +114,7 @@ pub fn rating_score(rating: Rating) -> i64 {
     (rating.sum * 2 + 35) * 500_000 / (rating.count + 5)
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Course {
     pub id: i64,
     pub slug: String,

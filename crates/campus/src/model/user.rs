@@ -65,7 +65,7 @@ impl Principal {
 }
 
 /// An account. `email` is absent for imported people, who cannot log in.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
     pub id: i64,
     pub username: String,
@@ -194,7 +194,7 @@ impl ProfileEdit {
 }
 
 /// What an instructor shows of themselves.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstructorProfile {
     pub user_id: i64,
     pub full_name: String,

@@ -331,13 +331,15 @@ impl Tx {
         Ok(written.rows_affected == 1)
     }
 
-    /// Gives or changes a person's stars and keeps the sums in step. The course is held
-    /// first: two votes of one person would both read the stars before the other's.
-    pub async fn rate(&self, course_id: i64, user_id: i64, stars: i16) -> Result<()> {
+    /// Gives or changes a person's stars and keeps the sums in step; `false` when they are the
+    /// same as before. The course is held first: two votes of one person would both read the
+    /// stars before the other's.
+    pub async fn rate(&self, course_id: i64, user_id: i64, stars: i16) -> Result<bool> {
         use course_ratings::Column;
         self.course_to_edit(course_id).await?;
         let before = course_ratings::Entity::find_by_id((course_id, user_id)).one(&self.0).await?;
         let (new_votes, difference) = match before {
+            Some(row) if row.stars == stars => return Ok(false),
             Some(row) => (0, i64::from(stars) - i64::from(row.stars)),
             None => (1, i64::from(stars)),
         };
@@ -353,7 +355,8 @@ impl Tx {
             .on_conflict(replace)
             .exec_without_returning(&self.0)
             .await?;
-        self.add_rating(course_id, difference, new_votes).await
+        self.add_rating(course_id, difference, new_votes).await?;
+        Ok(true)
     }
 
     async fn add_rating(&self, course_id: i64, difference: i64, new_votes: i64) -> Result<()> {

@@ -17,7 +17,7 @@ const READERS: usize = 64;
 /// was acknowledged before it asked, and must not get an older one.
 async fn no_read_is_older_than_an_acknowledged_write(app: TestApp) {
     let ada = app.instructor("ada").await;
-    let id = app.published(&ada, "Version 0").await;
+    let id = app.published(&ada, "Before").await;
     let first = app.get(&format!("/courses/{id}")).await.json()["version"].as_i64().unwrap();
     let acknowledged = Arc::new(AtomicI64::new(first));
     let writing = Arc::new(AtomicBool::new(true));

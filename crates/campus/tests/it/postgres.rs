@@ -92,7 +92,7 @@ async fn parallel_edits_on_postgresql_are_all_kept_or_refused_and_never_unseen()
     let cluster = Postgres::start();
     let app = TestApp::with(on(&cluster)).await;
     let ada = app.instructor("ada").await;
-    let id = app.published(&ada, "Version 0").await;
+    let id = app.published(&ada, "Before").await;
     let path = format!("/courses/{id}");
     let before = app.get(&path).await.json()["version"].as_i64().unwrap();
     let edits = (0..64).map(|number| {
