@@ -10,6 +10,7 @@ mod one_file;
 mod openapi;
 mod operations;
 mod outage;
+mod outbox;
 mod postgres;
 mod process;
 mod races;

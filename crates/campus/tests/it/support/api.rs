@@ -92,8 +92,18 @@ impl Asked {
         self.header("content-type", kind)
     }
 
-    async fn send(self) -> Answer {
-        let asked = format!("{} {}", self.method, self.path);
+    pub(crate) async fn send(self) -> Answer {
+        let asked = self.asked();
+        self.attempt().await.unwrap_or_else(|problem| panic!("{asked}: {problem}"))
+    }
+
+    fn asked(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+
+    /// The answer, or how the connection ended without one.
+    pub(crate) async fn attempt(self) -> Result<Answer, String> {
+        let asked = self.asked();
         let mut request = axum::http::Request::builder()
             .method(self.method)
             .uri(format!("{}{}", self.api.base, self.path));
@@ -101,10 +111,10 @@ impl Asked {
             request = request.header(name, value);
         }
         let request = request.body(Full::new(self.body)).expect("a well-formed request");
-        let response = self.api.client.request(request).await;
-        let (head, body) = response.unwrap_or_else(|e| panic!("{asked}: {e:?}")).into_parts();
-        let body = body.collect().await.unwrap_or_else(|e| panic!("{asked}: {e:?}")).to_bytes();
-        Answer { asked, status: head.status.as_u16(), headers: head.headers, body }
+        let response = self.api.client.request(request).await.map_err(|e| format!("{e:?}"))?;
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.map_err(|e| format!("{e:?}"))?.to_bytes();
+        Ok(Answer { asked, status: head.status.as_u16(), headers: head.headers, body })
     }
 }
 

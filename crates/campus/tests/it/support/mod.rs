@@ -1,9 +1,11 @@
 //! What the tests share: an application of their own, its people and courses, and waiting for things.
 
 mod api;
+mod lost_answer;
 mod postgres;
 mod process;
 mod redis;
+mod sql;
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -17,16 +19,18 @@ use campus::config::{Config, Settings};
 use campus::http;
 use campus::import;
 use campus::model::{NewUser, Principal, Role};
-use campus::reads::RedisState;
+use campus::reads::{Ending, RedisState};
 use campus::token::TokenKey;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 pub(crate) use api::{Answer, Api};
+pub(crate) use lost_answer::LostAnswer;
 pub(crate) use postgres::Postgres;
 pub(crate) use process::{Server, run};
 pub(crate) use redis::{Redis, free_port};
+pub(crate) use sql::Sql;
 
 pub(crate) const SECRET: &str = "a secret of the tests, long enough for HS256";
 
@@ -87,8 +91,9 @@ impl TestApp {
     pub(crate) async fn import_demo(&self) {
         let tx = self.app.store().begin().await.expect("a transaction");
         let imported = import::demo(&tx, self.clock.now()).await;
-        imported.expect("the demo can be imported").expect("the database was empty");
-        tx.commit().await.expect("a commit");
+        let imported = imported.expect("it can be imported").expect("the database was empty");
+        let ending = Ending::imported(&[imported]);
+        self.app.reads.commit(tx, ending).await.expect("a commit");
     }
 
     async fn launch(settings: Settings, folder: Arc<TempDir>, clock: Clock) -> Self {

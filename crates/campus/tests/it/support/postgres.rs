@@ -12,7 +12,7 @@ use super::free_port;
 pub(crate) struct Postgres {
     folder: TempDir,
     programs: PathBuf,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 impl Postgres {
