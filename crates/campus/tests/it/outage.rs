@@ -155,8 +155,11 @@ async fn a_write_while_redis_hangs_is_in_every_read_then_and_after_it_returns() 
         let id = app.published(&ada, "Before").await;
         let path = format!("/courses/{id}");
         let key = format!("skillup:course:detail@1:{id}");
-        app.get(&path).await.expect(200);
-        until("the old state is in Redis", async || redis.get(&key).await.len() > 18).await;
+        until("the old state is in Redis", async || {
+            app.get(&path).await.expect(200);
+            redis.get(&key).await.len() > 18
+        })
+        .await;
         redis.hang();
         app.put(&path).by(&ada).json(json!({"title": "After"})).await.expect(200);
         let pending = app.app.reads.stats().pending_invalidations;
