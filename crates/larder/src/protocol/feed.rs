@@ -37,7 +37,7 @@ impl Feed {
     /// decide nothing.
     pub(crate) fn heard(&mut self, sequence: u64) -> Verdict {
         let Some(applied) = self.applied else { return Verdict::InStep };
-        if sequence == applied + 1 {
+        if applied.checked_add(1) == Some(sequence) {
             self.applied = Some(sequence);
         } else if sequence > applied || sequence == 0 {
             // The next heartbeat adopts what Redis says then. Adopting this number here would
@@ -136,6 +136,7 @@ mod tests {
     #[test]
     fn a_message_that_could_not_be_counted_is_a_miss() {
         assert_eq!(in_step_at(5).heard(0), Verdict::Missed);
+        assert_eq!(in_step_at(u64::MAX).heard(0), Verdict::Missed, "nothing follows the largest");
     }
 
     #[test]
