@@ -172,7 +172,11 @@ fn decode<'a>(bytes: &'a [u8], origin: Origin<'_>) -> Option<Stored<'a>> {
     }
     let payload_len = reader.u32()?;
     let payload = reader.take(usize::try_from(payload_len).ok()?)?;
-    let payload = (flags & NEGATIVE == 0).then_some(payload);
+    let payload = match flags & NEGATIVE {
+        0 => Some(payload),
+        _ if payload.is_empty() => None,
+        _ => return None,
+    };
     let envelope = Envelope { life, cost_ms, nonces, payload };
     reader.0.is_empty().then_some(Stored::Value(envelope))
 }
@@ -235,6 +239,16 @@ mod tests {
             let bytes = envelope(payload).encode([1; 16], ORIGIN).expect("fits");
             assert_eq!(Stored::read(&bytes, ORIGIN), Stored::Value(envelope(payload)));
         }
+    }
+
+    #[test]
+    fn a_negative_entry_with_a_payload_is_foreign() {
+        let mut bytes = envelope(Some(b"x")).encode([1; 16], ORIGIN).expect("fits");
+        let (flags, body) = (HEAD_BYTES + 5 * 8 + 4, bytes.len() - CHECKSUM_BYTES);
+        bytes[flags] = NEGATIVE;
+        let checksum = xxh3_64(&bytes[..body]).to_le_bytes();
+        bytes[body..].copy_from_slice(&checksum);
+        assert_eq!(Stored::read(&bytes, ORIGIN), Stored::Foreign);
     }
 
     #[test]
