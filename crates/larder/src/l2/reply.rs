@@ -49,8 +49,8 @@ pub(super) fn epoch(value: &Value) -> Result<u64, Fault> {
         return Err(fault);
     }
     bytes(value)
-        .and_then(|hex| std::str::from_utf8(hex).ok())
-        .and_then(|hex| u64::from_str_radix(hex, 16).ok())
+        .filter(|hex| hex.len() == 16 && hex.iter().all(u8::is_ascii_hexdigit))
+        .and_then(|hex| u64::from_str_radix(str::from_utf8(hex).ok()?, 16).ok())
         .ok_or(Fault::Refused("ERR"))
 }
 
@@ -64,7 +64,10 @@ fn bytes(value: &Value) -> Option<&[u8]> {
 
 /// The sequence of invalidations; `None` if it is missing or no number.
 pub(super) fn sequence(value: &Value) -> Option<u64> {
-    std::str::from_utf8(bytes(value)?).ok()?.parse().ok()
+    let digits = bytes(value)?;
+    // A sign would be a number to us, but not to the script that counts.
+    let is_decimal = digits.iter().all(u8::is_ascii_digit);
+    str::from_utf8(digits).ok()?.parse().ok().filter(|_| is_decimal)
 }
 
 /// The payload of a Pub/Sub message: channel, payload.
@@ -85,12 +88,14 @@ pub(super) fn generation(value: &Value) -> Option<Nonce> {
     bytes(value)?.try_into().ok()
 }
 
-/// The generations of an MGET.
+/// The generations of an MGET, one for each name.
 pub(super) fn generations(value: &Value, names: usize) -> Vec<Option<Nonce>> {
-    match value {
-        Value::Array(values) => values.iter().map(generation).collect(),
-        _ => vec![None; names],
-    }
+    let mut generations: Vec<_> = match value {
+        Value::Array(values) => values.iter().take(names).map(generation).collect(),
+        _ => Vec::new(),
+    };
+    generations.resize(names, None);
+    generations
 }
 
 /// What `SET generation nonce NX GET` leaves there: the one that was there, or ours.
@@ -151,6 +156,13 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_with_too_few_or_too_many_generations_has_one_for_each_name() {
+        let one = Value::Array(vec![Value::BulkString(vec![1; 16])]);
+        assert_eq!(generations(&one, 2), [Some([1; 16]), None]);
+        assert_eq!(generations(&one, 0), []);
+    }
+
+    #[test]
     fn a_created_generation_is_ours_unless_one_was_there() {
         assert_eq!(created(&Value::Nil, [1; 16]), Some([1; 16]));
         assert_eq!(created(&Value::BulkString(vec![2; 16]), [1; 16]), Some([2; 16]));
@@ -161,5 +173,16 @@ mod tests {
     fn an_epoch_is_sixteen_hex_digits() {
         assert_eq!(epoch(&Value::BulkString(b"00000000000000ff".to_vec())), Ok(255));
         assert!(epoch(&Value::Nil).is_err());
+        for odd in ["ff", "+0000000000000ff", "000000000000000ff"] {
+            assert!(epoch(&Value::SimpleString(odd.into())).is_err(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_sequence_is_digits_alone() {
+        assert_eq!(sequence(&Value::BulkString(b"7".to_vec())), Some(7));
+        for odd in ["", "+7", "-7", " 7", "18446744073709551616"] {
+            assert_eq!(sequence(&Value::SimpleString(odd.into())), None, "{odd}");
+        }
     }
 }
