@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use arrayvec::ArrayVec;
 use serde::{Serialize, de::DeserializeOwned};
-use xxhash_rust::xxh3::{xxh3_128, xxh3_128_with_seed};
+use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
 use crate::{Policy, weigh};
 
@@ -181,12 +181,13 @@ impl<S: Segment + ?Sized> Segment for &S {
 /// `Stats` counts it.
 pub struct KeyWriter {
     bytes: ArrayVec<u8, MAX_KEY_BYTES>,
-    is_cacheable: bool,
+    /// A hash of what could not be written and where; 0 if there is none: the key may be cached.
+    lost: u64,
 }
 
 impl KeyWriter {
     fn new() -> Self {
-        Self { bytes: ArrayVec::new(), is_cacheable: true }
+        Self { bytes: ArrayVec::new(), lost: 0 }
     }
 
     /// Appends one segment.
@@ -202,12 +203,22 @@ impl KeyWriter {
 
     #[inline]
     fn append_byte(&mut self, byte: u8) {
-        self.is_cacheable &= self.bytes.try_push(byte).is_ok();
+        if self.bytes.try_push(byte).is_err() {
+            self.lose(&[byte]);
+        }
     }
 
     #[inline]
     fn append(&mut self, bytes: &[u8]) {
-        self.is_cacheable &= self.bytes.try_extend_from_slice(bytes).is_ok();
+        if self.bytes.try_extend_from_slice(bytes).is_err() {
+            self.lose(bytes);
+        }
+    }
+
+    #[cold]
+    fn lose(&mut self, bytes: &[u8]) {
+        let before = self.lost.wrapping_add(self.bytes.len() as u64);
+        self.lost = xxh3_64_with_seed(bytes, before) | 1;
     }
 
     fn escaped(&mut self, bytes: &[u8]) {
@@ -217,7 +228,7 @@ impl KeyWriter {
                 b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-' => {
                     self.append_byte(byte)
                 }
-                0..=0x1f | 0x7f => self.is_cacheable = false,
+                0..=0x1f | 0x7f => self.lose(&[byte]),
                 _ => self.append(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
             }
         }
@@ -226,7 +237,12 @@ impl KeyWriter {
     /// The rendered key, or `None` if it may not be cached.
     #[inline]
     pub(crate) fn bytes(&self) -> Option<&[u8]> {
-        self.is_cacheable.then_some(&*self.bytes)
+        (self.lost == 0).then_some(&*self.bytes)
+    }
+
+    /// Tells apart what cannot be rendered.
+    fn hash(&self) -> u128 {
+        xxh3_128_with_seed(&self.bytes, self.lost)
     }
 
     /// The rendered key as text, or `None` if it may not be cached.
@@ -335,7 +351,7 @@ impl Tag {
         match writer.rendered() {
             Some(id) => Self(joined(&[kind, id]).into()),
             // An id that cannot stand in a key still needs a tag of its own: name it by its hash.
-            None => Self(format!("{kind}:%{:032x}", xxh3_128(&writer.bytes)).into()),
+            None => Self(format!("{kind}:%{:032x}", writer.hash()).into()),
         }
     }
 
@@ -493,6 +509,15 @@ mod tests {
         assert_eq!(rendered(&["a\nb".into()]), None);
         assert_eq!(rendered(&["x".repeat(MAX_KEY_BYTES)]), None);
         assert!(rendered(&["x".repeat(MAX_KEY_BYTES - 1)]).is_some());
+    }
+
+    #[test]
+    fn ids_that_cannot_be_rendered_still_have_tags_of_their_own() {
+        let long = "x".repeat(2 * MAX_KEY_BYTES);
+        let ids =
+            ["a\n", "a\t", "\na", "a", "", "\n", "\n\n", &long, &long[1..], &(long.clone() + "y")];
+        let tags: std::collections::HashSet<_> = ids.iter().map(|id| Tag::new("id", id)).collect();
+        assert_eq!(tags.len(), ids.len());
     }
 
     #[test]
