@@ -5,8 +5,7 @@ SHELL := /bin/bash
 # Where `cargo install` puts programs; a bare shell may not have it on its path.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: help setup run test fmt lint doc instructions ci check-all \
-	bench bench-http bench-outage bench-memory bench-writes nodes redis-cli redis-keys redis-clear
+.PHONY: $(shell sed -n 's/^\([a-z][a-z-]*\):.*/\1/p' $(MAKEFILE_LIST))
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
@@ -43,6 +42,10 @@ ci: setup ## What every change must pass
 check-all: ci ## ci, and what needs a tool that must be built first
 	command -v cargo-deny > /dev/null || cargo install --locked cargo-deny --version 0.20.2
 	cargo deny check bans licenses sources
+
+fuzz: ## Random bytes into all that reads what others wrote (SECONDS=60 a target)
+	LARDER_FUZZ_SECONDS=$(or $(SECONDS),60) \
+		cargo test --package larder --lib fuzzing:: -- --nocapture --test-threads 2
 
 bench: setup ## Larder against moka, quick_cache and bare Redis (ROUNDS=7)
 	bench/compare --rounds $(or $(ROUNDS),7)

