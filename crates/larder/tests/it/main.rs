@@ -1,6 +1,7 @@
 //! Larder through its public interface, on a real Redis that each test starts for itself.
 
 mod backplane;
+mod cancellation;
 mod faults;
 mod foreign_bytes;
 mod holes;
