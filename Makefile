@@ -42,10 +42,17 @@ ci: setup ## What every change must pass
 check-all: ci ## ci, and what needs a tool that must be built first
 	command -v cargo-deny > /dev/null || cargo install --locked cargo-deny --version 0.20.2
 	cargo deny check bans licenses sources
+	$(MAKE) schedules
 
 fuzz: ## Random bytes into all that reads what others wrote (SECONDS=60 a target)
 	LARDER_FUZZ_SECONDS=$(or $(SECONDS),60) \
 		cargo test --package larder --lib fuzzing:: -- --nocapture --test-threads 2
+
+schedules: ## Stamps under all schedules (loom), flights under 40,000 (shuttle); a few minutes
+	RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/scripts/rustc-with-loom \
+		cargo test --package larder --lib schedules:: -- --nocapture
+	RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/scripts/rustc-with-shuttle \
+		cargo test --package larder --lib schedules:: -- --nocapture
 
 bench: setup ## Larder against moka, quick_cache and bare Redis (ROUNDS=7)
 	bench/compare --rounds $(or $(ROUNDS),7)

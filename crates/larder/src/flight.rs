@@ -3,9 +3,13 @@
 use std::{collections::HashMap, sync::Arc};
 
 use futures_util::{FutureExt, future::Shared};
-use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+#[cfg(not(all(test, shuttle)))]
+use parking_lot::Mutex;
+
+#[cfg(all(test, shuttle))]
+use crate::schedules::lock::Mutex;
 use crate::{
     cache::Mode,
     error::Failure,
@@ -138,6 +142,11 @@ impl Flights {
         let pilot =
             Pilot { flights: Arc::clone(self), key: Arc::clone(key), id, landing: Some(landing) };
         Boarding::Leads(flight, pilot)
+    }
+
+    #[cfg(all(test, shuttle))]
+    pub(crate) fn in_the_air(&self) -> usize {
+        self.0.lock().by_key.len()
     }
 }
 

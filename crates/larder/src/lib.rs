@@ -45,6 +45,8 @@ mod plan;
 mod policy;
 mod protocol;
 mod read;
+#[cfg(all(test, any(loom, shuttle)))]
+mod schedules;
 mod stats;
 mod trip;
 mod weigh;

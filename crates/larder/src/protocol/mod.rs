@@ -2,6 +2,7 @@
 //! replies and messages, the steps of a flight, the list of unapplied invalidations, the breaker. Nothing here waits, asks for the time or draws
 //! randomness: the async code feeds events in and carries the answers out, and so can a model.
 
+mod atomic;
 pub(crate) mod backlog;
 pub(crate) mod breaker;
 pub(crate) mod feed;

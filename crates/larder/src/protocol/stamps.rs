@@ -1,13 +1,13 @@
 //! Stamps: all of L1's coherence. A tick counts invalidations; each name's slot holds the tick of
 //! its last one; whatever was born before is dead.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-
+use super::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::key::{MAX_TAGS, NameHash};
 
-const SLOTS: usize = 1 << 16;
+/// A few where schedules are tried: each of them is then an object to watch.
+const SLOTS: usize = if cfg!(any(loom, shuttle)) { 8 } else { 1 << 16 };
 /// The first slots belong to namespaces and root alone: a tag that shared one would flush them all.
-const WIDE_SLOTS: u64 = 1 << 10;
+const WIDE_SLOTS: u64 = if cfg!(any(loom, shuttle)) { 2 } else { 1 << 10 };
 
 /// The names of one entry as slot numbers: key, namespace and root, the tags, then the lazy tags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

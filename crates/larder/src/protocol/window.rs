@@ -5,7 +5,7 @@
 //! message came first on the same connection and was applied. This holds for hangs, cut lines and
 //! stopped processes alike, since each of them only keeps the window from being extended.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use super::atomic::{AtomicU64, Ordering};
 
 /// Δ: no answer from L1 is older than this, whatever happens to the backplane.
 pub(crate) const DELTA_MS: u64 = 1_000;
