@@ -190,13 +190,10 @@ impl Listener {
         }
     }
 
-    /// One heartbeat. It writes, so that a replica and a master that may not write are noticed;
-    /// UNLINK is allowed when memory is out.
+    /// One heartbeat.
     async fn beat(&mut self, line: &mut Line) -> Result<Verdict, Fault> {
-        let mut question = redis::pipe();
-        question.cmd("UNLINK").arg(&self.names.heartbeat);
+        let mut question = link::heartbeat(&self.names.heartbeat);
         question.cmd("GET").arg(&self.names.sequence);
-        question.cmd("EVAL").arg(link::EPOCH).arg(0);
         let sent = self.ears.clock.real();
         self.feed.asking();
         let asking = time::timeout(HEARTBEAT_TIMEOUT, ask(&line.connection, &question));
@@ -215,7 +212,7 @@ impl Listener {
         if line.has_lost_some.load(Relaxed) {
             return Err(Fault::Broken);
         }
-        let [_, sequence, epoch] = <[Value; 3]>::try_from(answers).map_err(|_| Fault::Broken)?;
+        let [_, epoch, sequence] = <[Value; 3]>::try_from(answers).map_err(|_| Fault::Broken)?;
         if reply::epoch(&epoch)? != line.epoch {
             return Err(Fault::Broken);
         }

@@ -49,6 +49,8 @@ pub(crate) struct Link {
 
 struct Shared {
     client: Client,
+    /// A key that is never there.
+    heartbeat: String,
     op_timeout: Duration,
     live: ArcSwapOption<Live>,
     opening: Opening,
@@ -92,12 +94,14 @@ impl Link {
     /// Starts connecting.
     pub(crate) fn start(
         info: ConnectionInfo,
+        heartbeat: String,
         op_timeout: Duration,
         opening: Opening,
     ) -> Result<Self, ConfigError> {
         let client = Client::open(info.set_tcp_settings(tcp())).map_err(ConfigError::redis)?;
         let shared = Arc::new(Shared {
             client,
+            heartbeat,
             op_timeout,
             live: ArcSwapOption::empty(),
             opening,
@@ -196,6 +200,16 @@ pub(super) fn tcp() -> TcpSettings {
     TcpSettings::default().set_nodelay(true).set_user_timeout(Duration::from_secs(2))
 }
 
+/// Asks whether this is a data set that may be written to, and which. One that refuses writes (no
+/// replicas, no disk) would go on answering reads with what nobody can invalidate. UNLINK is
+/// allowed when memory is out.
+pub(super) fn heartbeat(key: &str) -> Pipeline {
+    let mut question = redis::pipe();
+    question.cmd("UNLINK").arg(key);
+    question.cmd("EVAL").arg(EPOCH).arg(0);
+    question
+}
+
 /// How long to wait after a fault before connecting again, with jitter.
 pub(super) fn pause_after(fault: &Fault) -> Duration {
     let pause = if fault.is_refusal() { PROBE_REFUSED_EVERY } else { PROBE_EVERY };
@@ -265,33 +279,32 @@ impl Shared {
             breaker: Mutex::default(),
             is_open: AtomicBool::new(self.opening == Opening::AtOnce),
         };
-        let mut probe = redis::pipe();
-        probe.cmd("EVAL").arg(EPOCH).arg(0);
+        let mut probe = heartbeat(&self.heartbeat);
         for script in super::SCRIPTS {
             probe.cmd("SCRIPT").arg("LOAD").arg(script);
         }
         let answers = live.send(&probe, self.op_timeout.mul_f64(0.6)).await?;
-        live.epoch = answers.values.first().map_or(Err(Fault::Broken), reply::epoch)?;
+        live.epoch = answers.values.get(1).map_or(Err(Fault::Broken), reply::epoch)?;
         Ok(live)
     }
 
     /// Returns when the connection was lost.
     async fn watch(&self, live: &Arc<Live>) {
-        let mut question = redis::pipe();
-        question.cmd("EVAL").arg(EPOCH).arg(0);
+        let question = heartbeat(&self.heartbeat);
         loop {
             if time::timeout(VERIFY_EVERY, self.lost.notified()).await.is_ok() {
                 return;
             }
             let answers = live.send(&question, self.op_timeout).await;
-            let epoch = answers.and_then(|answers| {
-                answers.values.first().map_or(Err(Fault::Broken), reply::epoch)
-            });
+            let epoch = answers
+                .and_then(|answers| answers.values.get(1).map_or(Err(Fault::Broken), reply::epoch));
             match epoch {
                 Ok(epoch) if epoch == live.epoch => {
                     live.breaker.lock().record(Ok(()));
                 }
                 Ok(_) => self.give_up(Arc::clone(live), &Fault::Broken),
+                // Reads that succeed meanwhile would keep the breaker closed.
+                Err(fault @ Fault::Refused(_)) => self.give_up(Arc::clone(live), &fault),
                 Err(fault) => self.failed(Arc::clone(live), &fault),
             }
         }

@@ -163,7 +163,8 @@ impl L2 {
             sequence: sequence.clone(),
             heartbeat: format!("{prefix}~hb"),
         };
-        let link = Arc::new(Link::start(info.clone(), op_timeout, opening)?);
+        let heartbeat = names.heartbeat.clone();
+        let link = Arc::new(Link::start(info.clone(), heartbeat, op_timeout, opening)?);
         Ok(Self {
             _backplane: Backplane::start(info, names, ears, Arc::clone(&link))?,
             link,

@@ -143,6 +143,19 @@ async fn a_demoted_redis_is_not_connected_to_in_a_storm() {
 }
 
 #[tokio::test]
+async fn a_master_that_may_not_write_is_left_by_processes_that_only_read() {
+    let redis = Redis::start().await;
+    let cache = Tiers::L2.cache(&redis).await;
+    // Its replicas have gone over to another master, which takes the invalidations now.
+    redis.command::<()>(&["CONFIG", "SET", "min-replicas-to-write", "1"]).await;
+    until("redis is left", || cache.stats().l2 == L2State::Down).await;
+    tokio::time::sleep(Duration::from_millis(700)).await; // some attempts to connect
+    assert_eq!(cache.stats().l2, L2State::Down);
+    redis.command::<()>(&["CONFIG", "SET", "min-replicas-to-write", "0"]).await;
+    until("redis is used", || cache.stats().l2 == L2State::Up).await;
+}
+
+#[tokio::test]
 async fn a_connection_that_was_closed_while_idle_does_not_queue_the_next_invalidation() {
     let redis = Redis::start().await;
     let cache = Tiers::Both.cache(&redis).await;
