@@ -103,6 +103,10 @@ impl Cache {
             loop {
                 match inner.board(&plan, company) {
                     Boarding::Leads(flight, pilot) => {
+                        // A flight may have landed since we looked. Who joined ours boards again.
+                        if let Some((hit, _)) = inner.hit_under(plan.key.as_bytes(), self.mode) {
+                            return Ok(hit);
+                        }
                         let born = flight.born;
                         let trip = Trip::new::<A>(inner, &plan, born, Purpose::Read, self.mode);
                         let landing = lead(trip, flight, pilot, load).await;
@@ -196,6 +200,9 @@ impl Cache {
         let Ok(plan) = Plan::new(&self.inner, key, scope, written) else { return };
         let plan = Arc::new(plan);
         if let Boarding::Leads(flight, pilot) = self.inner.board(&plan, Company::Any) {
+            if self.inner.is_fresh_in_l1(plan.key.as_bytes()) {
+                return; // another hit's refresh has landed since
+            }
             let (born, purpose) = (flight.born, Purpose::Refresh);
             let mut trip =
                 Trip::new::<Option<Arc<K::Value>>>(&self.inner, &plan, born, purpose, Mode::Any);
@@ -217,6 +224,11 @@ impl Inner {
         }
     }
 
+    fn is_fresh_in_l1(&self, key: &[u8]) -> bool {
+        let entry = self.l1.as_ref().and_then(|l1| l1.get(key));
+        entry.is_some_and(|entry| self.clock.now() < entry.soft)
+    }
+
     /// What L1 has, and from when on a stale value may be refreshed.
     #[inline(always)]
     fn hit<V, A>(&self, key: &KeyWriter, mode: Mode) -> Option<(Cached<A>, u64)>
@@ -224,7 +236,16 @@ impl Inner {
         V: Send + Sync + 'static,
         A: Answer<V>,
     {
-        let entry = self.l1.as_ref()?.get(key.bytes()?)?;
+        self.hit_under(key.bytes()?, mode)
+    }
+
+    #[inline(always)]
+    fn hit_under<V, A>(&self, key: &[u8], mode: Mode) -> Option<(Cached<A>, u64)>
+    where
+        V: Send + Sync + 'static,
+        A: Answer<V>,
+    {
+        let entry = self.l1.as_ref()?.get(key)?;
         let now = self.clock.now();
         let is_stale = now >= entry.soft;
         if now >= entry.hard
