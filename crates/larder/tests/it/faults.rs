@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use larder::{Ack, Cache, L2State, Names, Source, Tag};
+use larder::{Ack, Cache, L2State, Source, Tag};
 
 use crate::support::{Database, Redis, Tiers, built, counted, doc, until};
 
@@ -29,24 +29,6 @@ async fn a_cache_is_usable_before_redis_is_up_and_uses_it_once_it_is() {
     quick_read(&cache, &database, 2).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(redis.command::<i64>(&["EXISTS", "t:doc:detail@1:2"]).await, 1);
-}
-
-#[tokio::test]
-async fn a_killed_redis_fails_no_read_and_is_used_again_after_its_restart() {
-    let mut redis = Redis::start().await;
-    for tiers in [Tiers::L2, Tiers::Both] {
-        let (cache, database) = (tiers.cache(&redis).await, Database::default());
-        quick_read(&cache, &database, 1).await;
-        redis.kill();
-        for id in 0..50 {
-            quick_read(&cache, &database, id).await;
-        }
-        redis.restart().await;
-        until("redis is used", || cache.stats().l2 == L2State::Up).await;
-        quick_read(&cache, &database, 99).await;
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        assert_eq!(redis.command::<i64>(&["EXISTS", "t:doc:detail@1:99"]).await, 1, "{tiers:?}");
-    }
 }
 
 #[tokio::test]
@@ -155,29 +137,6 @@ async fn too_many_queued_invalidations_become_one_of_everything() {
 }
 
 #[tokio::test]
-async fn a_value_that_an_old_snapshot_brings_back_is_not_served() {
-    let mut redis = Redis::start().await;
-    let (cache, database) = (Tiers::L2.cache(&redis).await, Database::default());
-    quick_read(&cache, &database, 1).await;
-    tokio::time::sleep(Duration::from_millis(30)).await;
-    redis.command::<()>(&["SAVE"]).await;
-    database.write();
-    assert_eq!(cache.invalidate(Names::everything()).await, Ack::Applied);
-    redis.kill();
-    redis.restart().await;
-    assert_eq!(
-        redis.command::<i64>(&["EXISTS", "t:doc:detail@1:1"]).await,
-        1,
-        "the snapshot has it"
-    );
-    until("redis is used", || cache.stats().l2 == L2State::Up).await;
-    let fresh_node = Tiers::L2.cache(&redis).await;
-    for node in [&cache, &fresh_node] {
-        assert_eq!(database.read(node, 1).await.value.version, 1);
-    }
-}
-
-#[tokio::test]
 async fn l1_is_flushed_when_redis_comes_back_with_other_data() {
     let mut redis = Redis::start().await;
     let (cache, database) = (Tiers::Both.cache(&redis).await, Database::default());
@@ -199,39 +158,6 @@ async fn l1_is_flushed_when_redis_comes_back_with_other_data() {
 }
 
 #[tokio::test]
-async fn a_full_redis_refuses_fills_and_still_takes_invalidations() {
-    let redis = Redis::start().await;
-    let (cache, database) = (Tiers::L2.cache(&redis).await, Database::default());
-    quick_read(&cache, &database, 1).await;
-    tokio::time::sleep(Duration::from_millis(30)).await;
-    redis.command::<()>(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
-    redis.command::<()>(&["CONFIG", "SET", "maxmemory", "1"]).await;
-    assert_eq!(quick_read(&cache, &database, 1).await, Source::L2, "hits go on");
-    assert_eq!(quick_read(&cache, &database, 2).await, Source::Loader);
-    assert!(counted(&cache).fills_refused > 0);
-    let written = database.write();
-    assert_eq!(cache.invalidate(doc(1)).await, Ack::Applied);
-    assert_eq!(database.read(&cache, 1).await.value.version, written);
-    assert_eq!(cache.stats().l2, L2State::Up, "the breaker stays closed");
-    redis.command::<()>(&["CONFIG", "SET", "maxmemory", "0"]).await;
-    quick_read(&cache, &database, 2).await;
-    tokio::time::sleep(Duration::from_millis(30)).await;
-    assert_eq!(quick_read(&cache, &database, 2).await, Source::L2);
-}
-
-#[tokio::test]
-async fn a_script_flush_is_not_noticed_by_readers_or_writers() {
-    let redis = Redis::start().await;
-    let (cache, database) = (Tiers::L2.cache(&redis).await, Database::default());
-    redis.command::<()>(&["SCRIPT", "FLUSH"]).await;
-    assert_eq!(cache.invalidate(doc(1)).await, Ack::Applied);
-    redis.command::<()>(&["SCRIPT", "FLUSH"]).await;
-    quick_read(&cache, &database, 1).await;
-    tokio::time::sleep(Duration::from_millis(30)).await;
-    assert_eq!(quick_read(&cache, &database, 1).await, Source::L2);
-}
-
-#[tokio::test]
 async fn a_wrong_password_is_an_outage_and_not_an_error() {
     let redis = Redis::start().await;
     redis.command::<()>(&["CONFIG", "SET", "requirepass", "secret"]).await;
@@ -242,18 +168,6 @@ async fn a_wrong_password_is_an_outage_and_not_an_error() {
     let url = redis.url().replace("redis://", "redis://:secret@");
     let builder = Cache::builder().redis(&url).expect("valid");
     assert_eq!(built(builder).await.stats().l2, L2State::Up);
-}
-
-#[tokio::test]
-async fn flushall_costs_misses_only() {
-    let redis = Redis::start().await;
-    let (cache, database) = (Tiers::L2.cache(&redis).await, Database::default());
-    quick_read(&cache, &database, 1).await;
-    tokio::time::sleep(Duration::from_millis(30)).await;
-    redis.command::<()>(&["FLUSHALL"]).await;
-    assert_eq!(quick_read(&cache, &database, 1).await, Source::Loader);
-    tokio::time::sleep(Duration::from_millis(30)).await;
-    assert_eq!(quick_read(&cache, &database, 1).await, Source::L2);
 }
 
 #[tokio::test]

@@ -80,8 +80,7 @@ async fn a_read_does_not_wait_for_a_refresh_while_redis_has_a_servable_value() {
 #[tokio::test]
 async fn a_connection_to_a_replica_is_refused_so_that_its_promotion_shows() {
     let (mut master, replica) = (Redis::start().await, Redis::start().await);
-    let port = master.url().trim_end_matches('/').rsplit(':').next().map(str::to_owned);
-    let port = port.expect("a port");
+    let port = master.port().to_string();
     replica.command::<()>(&["REPLICAOF", "127.0.0.1", &port]).await;
     let (a, database) = (Tiers::L2.cache(&master).await, Database::default());
     database.read(&a, 1).await;

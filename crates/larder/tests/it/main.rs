@@ -8,6 +8,7 @@ mod holes;
 mod invalidation;
 mod limits;
 mod outbox;
+mod outbox_table;
 mod races;
 mod reads;
 mod stampede;

@@ -65,7 +65,7 @@ impl Redis {
         (redis, format!("rediss://localhost:{tls_port}/"))
     }
 
-    async fn wait_until_it_answers(&self) {
+    pub(crate) async fn wait_until_it_answers(&self) {
         let deadline = Instant::now() + Duration::from_secs(10);
         while self.try_command(&["PING"]).await.is_err() {
             assert!(Instant::now() < deadline, "redis-server did not start within 10 s");
@@ -77,9 +77,18 @@ impl Redis {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     pub(crate) async fn try_command(&self, command: &[&str]) -> redis::RedisResult<redis::Value> {
         let client = redis::Client::open(self.url())?;
-        let mut connection = client.get_multiplexed_async_connection().await?;
+        // Ten seconds: the machine may be busy, and this is no part of what is tested.
+        let limit = Some(Duration::from_secs(10));
+        let patient = redis::AsyncConnectionConfig::new()
+            .set_connection_timeout(limit)
+            .set_response_timeout(limit);
+        let mut connection = client.get_multiplexed_async_connection_with_config(&patient).await?;
         let mut cmd = redis::cmd(command[0]);
         command[1..].iter().for_each(|arg| {
             cmd.arg(arg);
@@ -107,8 +116,14 @@ impl Redis {
 
     /// Starts again on the same port; with what was SAVEd, if anything was.
     pub(crate) async fn restart(&mut self) {
-        self.child = spawn(self.port, &self.dir);
+        self.restart_with(&[]);
         self.wait_until_it_answers().await;
+    }
+
+    /// The same with further options, without waiting until it answers.
+    pub(crate) fn restart_with(&mut self, options: &[&str]) {
+        let child = command(self.port, &self.dir).args(options).spawn();
+        self.child = child.expect("it was started before");
     }
 
     /// Stops answering without closing anything.

@@ -1,0 +1,192 @@
+//! A TCP proxy before a redis-server that delays, holds, cuts and edits, and tells the connection
+//! of the backplane (it says SUBSCRIBE) from those that carry data.
+
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::AbortHandle,
+    time::{Instant, sleep_until},
+};
+
+use crate::pushes::{Pushes, edited};
+
+/// Read at a time: all of a small message at once.
+const CHUNK: usize = 64 << 10;
+
+/// What is wrong with a line just now.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Faults {
+    /// Replies come later by this much, give or take the jitter.
+    pub(crate) delay: Duration,
+    pub(crate) jitter: Duration,
+    /// A black hole: nothing passes in either direction, nothing is closed.
+    pub(crate) holds: bool,
+    pub(crate) pushes: Pushes,
+}
+
+/// All connections of one kind.
+pub(crate) struct Line {
+    faults: watch::Sender<Faults>,
+    /// How many more bytes of replies pass before the connection is reset.
+    passes: AtomicUsize,
+    /// Connections with a lower number are reset.
+    cut_before: AtomicUsize,
+    /// Connections that the client has closed.
+    pub(crate) left: AtomicUsize,
+}
+
+impl Line {
+    fn new() -> Self {
+        Self {
+            faults: watch::Sender::new(Faults::default()),
+            passes: AtomicUsize::new(usize::MAX),
+            cut_before: AtomicUsize::new(0),
+            left: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn set(&self, faults: Faults) {
+        self.faults.send_replace(faults);
+    }
+
+    pub(crate) fn heal(&self) {
+        self.set(Faults::default());
+    }
+
+    pub(crate) fn hold(&self) {
+        self.set(Faults { holds: true, ..Faults::default() });
+    }
+
+    /// Resets the first connection that has got this many bytes of replies from now on.
+    pub(crate) fn cut_after(&self, bytes: usize) {
+        self.passes.store(bytes, SeqCst);
+    }
+}
+
+struct Lines {
+    data: Line,
+    backplane: Line,
+    target: AtomicU16,
+    connections: AtomicUsize,
+}
+
+pub(crate) struct Proxy {
+    port: u16,
+    lines: Arc<Lines>,
+    accepting: AbortHandle,
+}
+
+impl Proxy {
+    pub(crate) async fn before(target: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        let lines = Arc::new(Lines {
+            data: Line::new(),
+            backplane: Line::new(),
+            target: AtomicU16::new(target),
+            connections: AtomicUsize::new(0),
+        });
+        let shared = Arc::clone(&lines);
+        let accepting = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(serve(client, Arc::clone(&shared)));
+            }
+        });
+        Self { port, lines, accepting: accepting.abort_handle() }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn data(&self) -> &Line {
+        &self.lines.data
+    }
+
+    pub(crate) fn backplane(&self) -> &Line {
+        &self.lines.backplane
+    }
+
+    /// Leads new connections to another server and resets those that there are.
+    pub(crate) fn lead_to(&self, port: u16) {
+        self.lines.target.store(port, SeqCst);
+        let made = self.lines.connections.load(SeqCst);
+        for line in [&self.lines.data, &self.lines.backplane] {
+            line.cut_before.store(made, SeqCst);
+            line.faults.send_modify(|_| {}); // wakes them
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// Carries one connection until either side ends it.
+async fn serve(mut client: TcpStream, lines: Arc<Lines>) -> io::Result<()> {
+    let number = lines.connections.fetch_add(1, SeqCst);
+    let mut server = TcpStream::connect(("127.0.0.1", lines.target.load(SeqCst))).await?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let (mut line, mut faults) = (&lines.data, lines.data.faults.subscribe());
+    let (mut asked, mut reply) = (Vec::with_capacity(CHUNK), Vec::with_capacity(CHUNK));
+    let (mut replies, mut kept) = (VecDeque::new(), None);
+    loop {
+        let now = *faults.borrow_and_update();
+        if number < line.cut_before.load(SeqCst) {
+            return client.set_zero_linger();
+        }
+        let due = replies.front().map_or_else(Instant::now, |(due, _): &(Instant, Vec<u8>)| *due);
+        tokio::select! {
+            changed = faults.changed() => changed.map_err(io::Error::other)?,
+            read = client.read_buf(&mut asked) => if read? == 0 {
+                line.left.fetch_add(1, SeqCst);
+                return Ok(());
+            },
+            read = server.read_buf(&mut reply), if !now.holds => if read? == 0 { return Ok(()) },
+            () = sleep_until(due), if !now.holds && !replies.is_empty() => {
+                let (_, reply) = replies.pop_front().unwrap_or((due, Vec::new()));
+                let passes = line.passes.load(SeqCst);
+                client.write_all(&reply[..reply.len().min(passes)]).await?;
+                if passes < reply.len() {
+                    line.passes.store(usize::MAX, SeqCst);
+                    return client.set_zero_linger();
+                }
+                if passes < usize::MAX {
+                    line.passes.store(passes - reply.len(), SeqCst);
+                }
+            }
+        }
+        if asked.windows(9).any(|bytes| bytes == b"SUBSCRIBE") {
+            (line, faults) = (&lines.backplane, lines.backplane.faults.subscribe());
+        }
+        if !faults.borrow().holds && !asked.is_empty() {
+            server.write_all(&asked).await?;
+            asked.clear();
+        }
+        if !reply.is_empty() {
+            let jitter = now.jitter.mul_f64(2.0 * fastrand::f64());
+            let due = Instant::now() + (now.delay + jitter).saturating_sub(now.jitter);
+            let due = replies.back().map_or(due, |(before, _)| due.max(*before));
+            replies.push_back((due, edited(&reply, now.pushes, &mut kept)));
+            reply.clear();
+        }
+    }
+}
