@@ -26,7 +26,7 @@ pub(crate) use self::{
 };
 use crate::{
     clock::millis,
-    entry::{Head, Nonce},
+    entry::{HEAD_BYTES, Head, Nonce},
     error::ConfigError,
     key::{Name, joined},
     protocol::fetch::Event,
@@ -257,10 +257,12 @@ impl L2 {
         self.granted(answers, ask, generations, reply::put, budget).await
     }
 
-    /// Asks to be the only process that refreshes the value.
+    /// Asks to be the only process that refreshes the value with the head `seen`. If it has been
+    /// replaced since, its refresh is over, and the claim with it.
     pub(crate) async fn claim(
         &self,
         ask: &Ask<'_>,
+        seen: Head,
         generations: &mut [Option<Nonce>],
         budget: &mut Budget,
     ) -> Result<Grant, Fault> {
@@ -269,11 +271,18 @@ impl L2 {
         let claim = self.claim_key(ask.place);
         pipeline.cmd("SET").arg(&claim).arg(&ask.id).arg("NX").arg("GET");
         pipeline.arg("PX").arg(millis(ask.lease).max(1));
-        let answers = self.send(&pipeline, budget).await?;
+        pipeline.cmd("GETRANGE").arg(&ask.place.value).arg(0).arg(HEAD_BYTES - 1);
+        let mut answers = self.send(&pipeline, budget).await?;
+        let head = answers.values.pop().map(|value| Head::of(&reply::stored(value)));
         if answers.values.last().is_some_and(reply::is_wrong_type) {
             self.unlink([claim.as_str()], budget).await?;
         }
-        self.granted(answers, ask, generations, reply::claim, budget).await
+        let grant = self.granted(answers, ask, generations, reply::claim, budget).await?;
+        if grant.event == Event::Granted && head != Some(seen) {
+            self.remove(&claim, Head::of(&ask.id), budget).await?;
+            return Ok(Grant { event: Event::Lost, ..grant });
+        }
+        Ok(grant)
     }
 
     /// Reads the generations that were created, and last the answer to the attempt itself.

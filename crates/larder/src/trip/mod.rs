@@ -117,9 +117,9 @@ impl<K: CacheKey> Trip<K> {
             let event = match step {
                 Step::Look => self.look().await,
                 Step::Acquire(seen) => self.acquire(seen).await,
-                Step::Claim(_) => {
+                Step::Claim(seen) => {
                     self.land_seen(&mut pilot);
-                    self.claim().await
+                    self.claim(seen).await
                 }
                 Step::Wait(pause) => self.wait(pause).await,
                 Step::Serve => match self.serve(&mut pilot) {
@@ -253,12 +253,12 @@ impl<K: CacheKey> Trip<K> {
         }
     }
 
-    async fn claim(&mut self) -> Event {
+    async fn claim(&mut self, seen: Head) -> Event {
         self.id = nonce();
         let Some((l2, ask)) = self.id.and_then(|id| ask(&self.inner, &self.plan, id)) else {
             return self.refused();
         };
-        match l2.claim(&ask, &mut self.generations, &mut self.budget).await {
+        match l2.claim(&ask, seen, &mut self.generations, &mut self.budget).await {
             Ok(grant) if grant.epoch == self.epoch => grant.event,
             // Reconnected to other data meanwhile: the head that we would replace is not there.
             Ok(_) => Event::Unavailable,

@@ -17,6 +17,7 @@ use tokio::time::sleep;
 
 use crate::{
     drill::{PATIENCE, patient_process, process},
+    proxy::{Faults, Proxy},
     report::{Fault, Line, Spread},
     support::{Database, Doc, DocKey, Redis, Tiers, built, doc, until},
     truth::Truth,
@@ -214,6 +215,31 @@ const IN_DOUBT: Fault = Fault {
     what: "COMMIT with an unknown outcome",
     expected: "neither tier answers until the outcome is known",
 };
+
+#[tokio::test]
+async fn a_refresh_that_another_process_has_just_made_is_not_made_again() {
+    let (redis, clock, truth) = (Redis::start().await, Clock::manual(), Truth::of(1));
+    let proxy = Proxy::before(redis.port()).await;
+    let process = |url: &str| patient_process(url).without_l1().clock(clock.clone());
+    let (near, far) = (built(process(&redis.url())).await, built(process(&proxy.url())).await);
+    for cache in [&near, &far] {
+        truth.read(cache, 0).await.expect("loads");
+        sleep(Duration::from_millis(50)).await; // the fill
+    }
+    clock.advance(Duration::from_secs(70)); // past the soft TTL
+    proxy.data().set(Faults { delay: Duration::from_millis(300), ..Faults::default() });
+    let late = truth.read(&far, 0); // sees the old value and learns of it late
+    let refreshed = async {
+        sleep(Duration::from_millis(100)).await;
+        truth.read(&near, 0).await
+    };
+    let (late, refreshed) = tokio::join!(late, refreshed);
+    assert!(late.expect("a hit").is_stale && refreshed.expect("a hit").is_stale);
+    sleep(Duration::from_millis(900)).await;
+    assert_eq!(truth.loads(), 2, "one at first, and one for the expiry");
+    let claim: u64 = redis.command(&["EXISTS", "t:~r:doc:detail@1:0"]).await;
+    assert_eq!(claim, 0, "the late claim is given back");
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hot_key_that_expires_is_loaded_once() {
