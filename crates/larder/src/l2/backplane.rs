@@ -157,11 +157,11 @@ impl Listener {
                 .client
                 .get_multiplexed_async_connection_with_config(&config)
                 .await
-                .map_err(|error| reply::fault(&error))?;
+                .map_err(|error| reply::fault_on_arrival(&error))?;
             connection
                 .subscribe(&self.names.channel)
                 .await
-                .map_err(|error| reply::fault(&error))?;
+                .map_err(|error| reply::fault_on_arrival(&error))?;
             let answers = ask(&connection, &epoch).await?;
             let epoch = answers.first().map_or(Err(Fault::Broken), reply::epoch)?;
             Ok(Line { connection, epoch, pushes, has_lost_some })

@@ -270,7 +270,7 @@ impl Shared {
             .set_response_timeout(None);
         let opening = self.client.get_multiplexed_async_connection_with_config(&config);
         let connection = match time::timeout(CONNECT_TIMEOUT, opening).await {
-            Ok(opened) => opened.map_err(|error| reply::fault(&error))?,
+            Ok(opened) => opened.map_err(|error| reply::fault_on_arrival(&error))?,
             Err(_) => return Err(Fault::TimedOut),
         };
         let mut live = Live {
@@ -283,7 +283,10 @@ impl Shared {
         for script in super::SCRIPTS {
             probe.cmd("SCRIPT").arg("LOAD").arg(script);
         }
-        let answers = live.send(&probe, self.op_timeout.mul_f64(0.6)).await?;
+        let answers = match live.send(&probe, self.op_timeout.mul_f64(0.6)).await {
+            Err(Fault::Broken) => return Err(Fault::Refused("ERR")),
+            answered => answered?,
+        };
         live.epoch = answers.values.get(1).map_or(Err(Fault::Broken), reply::epoch)?;
         Ok(live)
     }

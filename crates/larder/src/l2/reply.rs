@@ -40,6 +40,13 @@ pub(super) fn fault(error: &RedisError) -> Fault {
     }
 }
 
+/// The class of an error while connecting. A server that drops us at once (it has too many clients)
+/// is as good as one that refuses us; where nobody listens, there is nobody to be spared.
+pub(super) fn fault_on_arrival(error: &RedisError) -> Fault {
+    let is_dropped = error.is_connection_dropped() && !error.is_connection_refusal();
+    if is_dropped { Fault::Refused("ERR") } else { fault(error) }
+}
+
 pub(super) fn is_no_script(value: &Value) -> bool {
     matches!(value, Value::ServerError(error) if error.code() == "NOSCRIPT")
 }

@@ -158,6 +158,27 @@ const NOPERM: Fault = Fault {
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_with_too_many_clients_is_left_alone() {
+    let redis = Redis::start().await;
+    let mut admin = admin(&redis).await;
+    let mut drill = Setup::on(&redis.url()).begin().await;
+    let takes = ["CONFIG SET maxclients 1", "CLIENT KILL TYPE normal SKIPME yes"];
+    run(&mut admin, "CONFIG SET maxclients 1").await;
+    run(&mut admin, "CLIENT KILL TYPE pubsub").await;
+    let (off, attempts) = refused_after(&mut drill, &mut admin, takes).await;
+    run(&mut admin, "CONFIG SET maxclients 1000").await;
+    let line = drill.fault_ends(MAXCLIENTS).await;
+    line.note(format!("off after {}", seconds(off)))
+        .note(format!("{attempts:.1} attempts a second by each connection"))
+        .record();
+}
+const MAXCLIENTS: Fault = Fault {
+    row: 19,
+    what: "maxclients reached",
+    expected: "bypassed; at most 2 attempts/s a connection",
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_is_busy_with_a_script_is_given_up() {
     let redis = Redis::start().await;
     let mut other = admin(&redis).await;
