@@ -1,0 +1,67 @@
+//! What happens to the lines to Redis, and to the workers.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::time;
+
+use super::{Course, Fault};
+use crate::{
+    Failure, clock,
+    crew::Crew,
+    line::{Line, State},
+};
+
+const LONGEST_CUT: Duration = Duration::from_secs(2);
+const LONGEST_FREEZE: Duration = Duration::from_secs(2);
+
+/// Troubles one line after the other.
+pub(super) async fn trouble_lines(lines: &[Line], mut course: Course) -> Vec<Fault> {
+    while course.goes_on().await {
+        let line = &lines[course.rng.usize(..lines.len())];
+        let (state, name) = match course.rng.u8(..3) {
+            0 => (State::Cut, "one worker cut off from redis"),
+            1 => (State::Silent, "one worker's line to redis silent"),
+            _ => (State::BackplaneSilent, "one worker's backplane silent"),
+        };
+        let from = clock::now();
+        line.set(state);
+        course.sleep(LONGEST_CUT).await;
+        line.set(State::Open);
+        // The other workers go on, and heal what this one leaves.
+        course.add(name, false, from);
+    }
+    course.faults
+}
+
+/// Troubles one worker after the other.
+pub(super) async fn trouble_workers(
+    crew: &mut Crew,
+    mut course: Course,
+) -> Result<Vec<Fault>, Failure> {
+    while course.goes_on().await {
+        let at = course.rng.usize(..crew.size());
+        let from = clock::now();
+        let name = match course.rng.u8(..4) {
+            0 => {
+                crew.kill(at).await?;
+                "worker killed"
+            }
+            1 => {
+                crew.abort(at).await?;
+                "worker died between commit and invalidation"
+            }
+            _ => {
+                crew.signal(at, Signal::STOP)?;
+                course.sleep(LONGEST_FREEZE).await;
+                crew.signal(at, Signal::CONT)?;
+                course.add("worker frozen", true, from);
+                continue;
+            }
+        };
+        time::sleep(course.up_to(Duration::from_millis(300))).await;
+        course.add(name, true, from);
+        crew.replace(at).await?;
+    }
+    Ok(course.faults)
+}
