@@ -20,6 +20,9 @@ test: setup ## All tests, on private Redis servers; works on a bare machine
 	cargo nextest run --workspace
 	cargo test --workspace --doc
 
+history: setup ## Check every read of several processes under faults (SECONDS=600, SEED=1)
+	scripts/history --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
+
 fmt: ## Format the code
 	cargo fmt --all
 

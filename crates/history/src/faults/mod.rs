@@ -1,8 +1,8 @@
 //! What happens to Redis, to the lines to it and to the workers while they work. Each of the three
 //! has its own sequence of faults, drawn from the seed; they overlap as they fall.
 
-mod redis;
-mod rest;
+mod around;
+mod server;
 
 use std::time::Duration;
 
@@ -82,9 +82,9 @@ impl Stage {
     ) -> Result<(Self, Vec<Fault>), Failure> {
         let course = |number: u64| Course::new(seed.wrapping_mul(31) + number, lasting);
         let (redis, lines, crew) = tokio::join!(
-            redis::trouble(&mut self.redis, course(1)),
-            rest::trouble_lines(&self.lines, course(2)),
-            rest::trouble_workers(&mut self.crew, course(3)),
+            server::trouble(&mut self.redis, course(1)),
+            around::trouble_lines(&self.lines, course(2)),
+            around::trouble_workers(&mut self.crew, course(3)),
         );
         let mut faults = redis?;
         faults.extend(lines);
