@@ -29,7 +29,9 @@ pub(crate) struct Orders {
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
     pub(crate) process: u32,
+    pub(crate) line: usize,
     pub(crate) path: PathBuf,
+    pub(crate) born: u64,
     pub(crate) died: Option<u64>,
 }
 
@@ -76,10 +78,11 @@ impl Crew {
             command.args(["--bug", bug.get_name()]);
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let born = clock::now();
         let mut child = command.spawn()?;
         let orders = child.stdin.take().ok_or("a pipe to the worker")?;
         let answers = child.stdout.take().ok_or("a pipe from the worker")?;
-        self.logs.push(Log { process, path, died: None });
+        self.logs.push(Log { process, line, path, born, died: None });
         let answers = BufReader::new(answers).lines();
         Ok(Worker { child, orders, answers, log: self.logs.len() - 1 })
     }

@@ -1,7 +1,7 @@
 //! The line between one worker and Redis: a proxy that can be cut or fall silent, as a whole or
 //! for the backplane alone.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -11,6 +11,7 @@ use tokio::{
     },
     sync::watch,
     task::AbortHandle,
+    time,
 };
 
 use crate::Failure;
@@ -30,6 +31,8 @@ pub(crate) enum State {
 pub(crate) struct Line {
     port: u16,
     state: watch::Sender<State>,
+    /// One for each connection that is carried.
+    carried: Arc<()>,
     task: AbortHandle,
 }
 
@@ -39,13 +42,18 @@ impl Line {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
         let state = watch::Sender::new(State::Open);
-        let changes = state.subscribe();
+        let (changes, carried) = (state.subscribe(), Arc::new(()));
+        let one = Arc::clone(&carried);
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(carry(client, redis, changes.clone()));
+                let (changes, one) = (changes.clone(), Arc::clone(&one));
+                tokio::spawn(async move {
+                    carry(client, redis, changes).await;
+                    drop(one);
+                });
             }
         });
-        Ok(Self { port, state, task: task.abort_handle() })
+        Ok(Self { port, state, carried, task: task.abort_handle() })
     }
 
     pub(crate) fn url(&self) -> String {
@@ -54,6 +62,14 @@ impl Line {
 
     pub(crate) fn set(&self, state: State) {
         self.state.send_replace(state);
+    }
+
+    /// Waits until no connection is left of those that a cut ends.
+    pub(crate) async fn emptied(&self) {
+        // One is ours, one the listener's.
+        while Arc::strong_count(&self.carried) > 2 {
+            time::sleep(Duration::from_millis(1)).await;
+        }
     }
 }
 
@@ -76,9 +92,10 @@ async fn carry(client: TcpStream, redis: u16, mut changes: watch::Receiver<State
     let up = pump(from_client, to_server, changes.clone(), Arc::clone(&subscribed), true);
     let down = pump(from_server, to_client, changes.clone(), subscribed, false);
     tokio::select! {
+        biased;
+        _ = changes.wait_for(|state| *state == State::Cut) => {}
         () = up => {}
         () = down => {}
-        _ = changes.wait_for(|state| *state == State::Cut) => {}
     }
 }
 

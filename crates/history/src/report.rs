@@ -225,6 +225,7 @@ fn promise_name(promise: Promise) -> &'static str {
         Promise::Own => "own writes",
         Promise::Elsewhere => "applied elsewhere",
         Promise::Healed => "left to the outbox",
+        Promise::Drained => "before a reconnect",
         Promise::Loaded => "seen by the loader",
         Promise::Age => "older than asked",
         Promise::Committed => "never committed",

@@ -14,9 +14,9 @@ use tokio::time;
 
 use crate::{
     Failure,
-    check::{Checker, Circumstances, DELTA, HEALED, Writes},
+    check::{Checker, Circumstances, DELTA, HEALED, Reconnect, Writes},
     crew::{Crew, Log, Orders},
-    faults::{Fault, Stage},
+    faults::{CutOff, Fault, Stage},
     line::Line,
     record,
     report::{Report, Tally, Witness},
@@ -63,6 +63,27 @@ struct History {
     last: Vec<u64>,
     /// Rows of the outbox that nobody has applied.
     waiting: u64,
+}
+
+impl History {
+    /// What every process began with, and what the faults did to it.
+    fn reconnects(&self) -> Vec<Reconnect> {
+        let mut reconnects = Vec::new();
+        for Log { process, line, born, .. } in &self.logs {
+            let (process, begun, over) = (*process, *born, *born);
+            reconnects.push(Reconnect { process, begun, over });
+            for fault in &self.faults {
+                match fault.cut_off {
+                    Some((CutOff::Line(cut), _)) if cut != *line => {}
+                    Some((_, begun)) => {
+                        reconnects.push(Reconnect { process, begun, over: fault.till });
+                    }
+                    None => {}
+                }
+            }
+        }
+        reconnects
+    }
 }
 
 /// Runs, checks and prints. Fails with 1 if a promise was broken.
@@ -143,7 +164,8 @@ fn judge(args: &RunArgs, history: &History) -> Result<Report, Failure> {
     }
     let delays = history.faults.iter().filter(|fault| fault.delays_healing);
     let faults = delays.map(|fault| (fault.from, fault.till)).collect();
-    let around = Circumstances { last: history.last.clone(), faults };
+    let reconnects = history.reconnects();
+    let around = Circumstances { last: history.last.clone(), faults, reconnects };
     let (mut checker, mut tally) = (Checker::new(&writes, &around), Tally::default());
     for log in &history.logs {
         for record in record::read(&log.path)? {

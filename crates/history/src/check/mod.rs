@@ -19,7 +19,7 @@ use crate::{
 };
 use timeline::Timeline;
 use writes::Demands;
-pub(crate) use writes::{Circumstances, Writes};
+pub(crate) use writes::{Circumstances, Reconnect, Writes};
 
 /// Δ: how long another process's L1 may answer with what was invalidated.
 pub(crate) const DELTA: u64 = nanos(Duration::from_secs(1));
@@ -45,6 +45,9 @@ pub(crate) enum Promise {
     Elsewhere,
     /// Writes that were queued, or whose writer died before it could invalidate (P7).
     Healed,
+    /// What was committed while a process had no connection is known to it before it looks into
+    /// Redis again (the drain barrier).
+    Drained,
     /// A loader that ran for this read sees all that was committed.
     Loaded,
     /// `max_age`, whatever was acknowledged.
@@ -87,12 +90,23 @@ pub(crate) struct Findings {
 
 pub(crate) struct Checker {
     demands: Vec<Demands>,
+    reconnects: BTreeMap<u32, Timeline>,
     findings: Findings,
 }
 
 impl Checker {
     pub(crate) fn new(writes: &Writes, around: &Circumstances) -> Self {
-        Self { demands: writes.demands(around), findings: Findings::default() }
+        let mut by_process: BTreeMap<u32, Vec<(u64, u64)>> = BTreeMap::new();
+        for reconnect in &around.reconnects {
+            let times = (reconnect.over, reconnect.begun);
+            by_process.entry(reconnect.process).or_default().push(times);
+        }
+        let reconnects = by_process.into_iter().map(|(by, times)| (by, Timeline::new(times)));
+        Self {
+            demands: writes.demands(around),
+            reconnects: reconnects.collect(),
+            findings: Findings::default(),
+        }
     }
 
     /// Judges one record of a process.
@@ -128,6 +142,13 @@ impl Checker {
                 broken.push(Violation { promise, process, read: *read, newer, stale, bound });
             }
         }
+        let drained = self.reconnects.get(&process).and_then(|line| line.newest(read.from));
+        if let Some(drained) = drained.filter(|_| looks_itself(mode, source))
+            && let Some((_, newer)) = demands.committed.staleness(read.version, drained)
+        {
+            let (promise, newer, stale) = (Promise::Drained, Some(newer), read.from - drained);
+            broken.push(Violation { promise, process, read: *read, newer, stale, bound: 0 });
+        }
         self.findings.violations.append(&mut broken);
         if read.is_foreign {
             self.blame(Promise::Key, process, read);
@@ -157,11 +178,7 @@ fn promises(
     mode: Mode,
     source: Source,
 ) -> impl Iterator<Item = (Promise, &Timeline, u64)> {
-    // A look of its own at Redis or the database, made after it was asked.
-    let looked = mode == Mode::Fresh
-        || source == Source::Loader
-        || (mode == Mode::Glance && source == Source::L2);
-    let lag = if looked { 0 } else { DELTA };
+    let lag = if looks_itself(mode, source) { 0 } else { DELTA };
     let own = demands.own.get(&process).map(|line| (Promise::Own, line, 0));
     let loaded = (source == Source::Loader).then_some((Promise::Loaded, &demands.committed, 0));
     let age = nanos(MAX_AGE) + AGE_LAG;
@@ -171,4 +188,10 @@ fn promises(
         (Promise::Healed, &demands.left, HEALED + lag),
     ];
     always.into_iter().chain(own).chain(loaded).chain(aged)
+}
+
+/// Whether it looked into Redis or the database itself, after it was asked.
+fn looks_itself(mode: Mode, source: Source) -> bool {
+    let is_own_glance = mode == Mode::Glance && source == Source::L2;
+    is_own_glance || mode == Mode::Fresh || source == Source::Loader
 }

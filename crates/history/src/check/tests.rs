@@ -159,6 +159,22 @@ fn a_write_whose_process_died_in_its_commit_counts_if_the_database_has_it() {
 }
 
 #[test]
+fn a_process_that_reconnects_knows_what_was_committed_before() {
+    let story = |mode, at| {
+        let mut story = Story::default().commit(1, 1, SECOND);
+        let (begun, over) = (SECOND + 1, SECOND + MS);
+        story.around.reconnects.push(Reconnect { process: 2, begun, over });
+        story.read(2, mode, Source::L2, 0, at).read(3, mode, Source::L2, 0, at)
+    };
+    story(Mode::Fresh, SECOND + MS).breaks(&[]);
+    story(Mode::Fresh, SECOND + MS + 1).breaks(&[Promise::Drained]);
+    story(Mode::Default, SECOND + MS + 1).breaks(&[]);
+    let mut later = story(Mode::Fresh, SECOND + 2 * MS);
+    later.around.reconnects[0].begun = SECOND;
+    later.breaks(&[]);
+}
+
+#[test]
 fn a_loader_that_runs_for_a_read_sees_what_was_committed() {
     let committed = || Story::default().commit(1, 1, SECOND);
     committed().read(2, Mode::Default, Source::Loader, 0, SECOND).breaks(&[]);

@@ -19,6 +19,12 @@ impl Timeline {
         Self { points }
     }
 
+    /// The newest version that `asked` demands.
+    pub(super) fn newest(&self, asked: u64) -> Option<u64> {
+        let later = self.points.partition_point(|(at, _)| *at < asked);
+        Some(self.points.get(later.checked_sub(1)?)?.1)
+    }
+
     /// How long at `asked` this version had been outdated, and by which one.
     pub(super) fn staleness(&self, version: u64, asked: u64) -> Option<(u64, u64)> {
         let next = self.points.partition_point(|(_, known)| *known <= version);
@@ -39,6 +45,7 @@ mod tests {
         assert_eq!(line.staleness(1, 25), Some((5, 4)), "2 and 3 were demanded after 4");
         assert_eq!(line.staleness(4, 49), None);
         assert_eq!(line.staleness(5, 1_000), None);
+        assert_eq!((line.newest(10), line.newest(11), line.newest(45)), (None, Some(1), Some(4)));
         assert_eq!(Timeline::default().staleness(0, 1), None);
     }
 }

@@ -42,6 +42,16 @@ pub(crate) struct Circumstances {
     pub(crate) last: Vec<u64>,
     /// When faults kept processes from Redis or from running, until they were over.
     pub(crate) faults: Vec<(u64, u64)>,
+    pub(crate) reconnects: Vec<Reconnect>,
+}
+
+/// A process lost every connection to Redis, or never had one: none that it used after `over` was
+/// opened before `begun`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reconnect {
+    pub(crate) process: u32,
+    pub(crate) begun: u64,
+    pub(crate) over: u64,
 }
 
 /// Collects the writes of all processes.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tokio::time;
 
-use super::{Course, Fault};
+use super::{Course, CutOff, Fault};
 use crate::{
     Failure, clock,
     crew::Crew,
@@ -18,7 +18,8 @@ const LONGEST_FREEZE: Duration = Duration::from_secs(2);
 /// Troubles one line after the other.
 pub(super) async fn trouble_lines(lines: &[Line], mut course: Course) -> Vec<Fault> {
     while course.goes_on().await {
-        let line = &lines[course.rng.usize(..lines.len())];
+        let at = course.rng.usize(..lines.len());
+        let line = &lines[at];
         let (state, name) = match course.rng.u8(..3) {
             0 => (State::Cut, "one worker cut off from redis"),
             1 => (State::Silent, "one worker's line to redis silent"),
@@ -27,9 +28,14 @@ pub(super) async fn trouble_lines(lines: &[Line], mut course: Course) -> Vec<Fau
         let from = clock::now();
         line.set(state);
         course.sleep(LONGEST_CUT).await;
+        let mut cut_off = None;
+        if state == State::Cut {
+            line.emptied().await;
+            cut_off = Some((CutOff::Line(at), clock::now()));
+        }
         line.set(State::Open);
         // The other workers go on, and heal what this one leaves.
-        course.add(name, false, from);
+        course.faults.push(Fault { cut_off, ..Fault::over(name, false, from) });
     }
     course.faults
 }
@@ -55,12 +61,12 @@ pub(super) async fn trouble_workers(
                 crew.signal(at, Signal::STOP)?;
                 course.sleep(LONGEST_FREEZE).await;
                 crew.signal(at, Signal::CONT)?;
-                course.add("worker frozen", true, from);
+                course.faults.push(Fault::over("worker frozen", true, from));
                 continue;
             }
         };
         time::sleep(course.up_to(Duration::from_millis(300))).await;
-        course.add(name, true, from);
+        course.faults.push(Fault::over(name, true, from));
         crew.replace(at).await?;
     }
     Ok(course.faults)

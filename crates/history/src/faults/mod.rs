@@ -23,8 +23,22 @@ pub(crate) struct Fault {
     /// Whether it may keep every process from healing what a writer left: it stopped Redis or a
     /// process (which may have held the database's lock), or cut all from Redis.
     pub(crate) delays_healing: bool,
+    /// Who lost all connections to Redis, and when: none that they use after the fault is older.
+    pub(crate) cut_off: Option<(CutOff, u64)>,
     pub(crate) from: u64,
     pub(crate) till: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CutOff {
+    Everybody,
+    Line(usize),
+}
+
+impl Fault {
+    fn over(name: &'static str, delays_healing: bool, from: u64) -> Self {
+        Self { name, delays_healing, cut_off: None, from, till: clock::now() }
+    }
 }
 
 /// When a sequence of faults ends, and its chances.
@@ -59,10 +73,6 @@ impl Course {
 
     async fn sleep(&mut self, most: Duration) {
         time::sleep(self.up_to(most)).await;
-    }
-
-    fn add(&mut self, name: &'static str, delays_healing: bool, from: u64) {
-        self.faults.push(Fault { name, delays_healing, from, till: clock::now() });
     }
 }
 

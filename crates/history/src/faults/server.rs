@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tokio::time;
 
-use super::{Course, Fault};
+use super::{Course, CutOff, Fault};
 use crate::{Failure, clock, servers::Redis, worker::PREFIX};
 
 const LONGEST_OUTAGE: Duration = Duration::from_millis(1_500);
@@ -70,12 +70,13 @@ impl Kind {
         }
     }
 
+    fn cuts_everybody_off(self) -> bool {
+        matches!(self, Self::KilledAndEmpty | Self::KilledAndOld | Self::ConnectionsKilled)
+    }
+
     /// Whether no process may have reached Redis.
     fn delays_healing(self) -> bool {
-        matches!(
-            self,
-            Self::KilledAndEmpty | Self::KilledAndOld | Self::Stopped | Self::ConnectionsKilled
-        )
+        self.cuts_everybody_off() || matches!(self, Self::Stopped)
     }
 }
 
@@ -89,7 +90,9 @@ pub(super) async fn trouble(redis: &mut Redis, mut course: Course) -> Result<Vec
         }
         let from = clock::now();
         happen(redis, kind, &mut course).await?;
-        course.add(kind.name(), kind.delays_healing(), from);
+        let cut_off = kind.cuts_everybody_off().then_some((CutOff::Everybody, from));
+        let fault = Fault::over(kind.name(), kind.delays_healing(), from);
+        course.faults.push(Fault { cut_off, ..fault });
     }
     Ok(course.faults)
 }
