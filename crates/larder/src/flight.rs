@@ -16,7 +16,7 @@ use crate::{
     l1::Entry,
     protocol::{
         stamps::{Slots, Stamps},
-        window::{DELTA_MS, Window},
+        window::{CLOCK_LAG_MS, DELTA_MS, Window},
     },
 };
 
@@ -56,8 +56,8 @@ impl Flight {
     /// Whether a call that starts now may get this flight's result: everything that was
     /// invalidated must have been heard, or the flight be too young to matter (I5).
     fn is_joinable(&self, at: Moment<'_>) -> bool {
-        self.is_current(at.stamps)
-            && (at.window.is_open(at.now) || at.now < self.began.saturating_add(DELTA_MS))
+        let young_until = self.began.saturating_add(DELTA_MS - CLOCK_LAG_MS);
+        self.is_current(at.stamps) && (at.window.is_open(at.now) || at.now < young_until)
     }
 
     /// Whether nothing that this flight may have read was invalidated since its birth (I4), as far
@@ -186,5 +186,24 @@ impl Pilot {
 impl Drop for Pilot {
     fn drop(&mut self) {
         self.leave();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn while_nothing_is_heard_a_flight_is_joined_for_delta_also_by_a_clock_that_lags() {
+        let (flights, stamps) = (Arc::<Flights>::default(), Stamps::new(1));
+        let (key, window) = (Arc::from("k"), Window::closed());
+        let board = |now| {
+            let at = Moment { now, window: &window, stamps: &stamps };
+            flights.board(&key, Slots::default(), false, Company::Any, at)
+        };
+        let _flying = board(5_000);
+        let end = 5_000 + DELTA_MS - CLOCK_LAG_MS;
+        assert!(matches!(board(end - 1), Boarding::Joined(_)));
+        assert!(matches!(board(end), Boarding::Leads(..)));
     }
 }

@@ -9,8 +9,8 @@ use super::atomic::{AtomicU64, Ordering};
 
 /// Δ: no answer from L1 is older than this, whatever happens to the backplane.
 pub(crate) const DELTA_MS: u64 = 1_000;
-/// The clock of a hit may lag by this much, so the window closes that much sooner.
-const CLOCK_LAG_MS: u64 = 10;
+/// The clock of a hit may lag by this much, so what ends after Δ ends that much sooner.
+pub(crate) const CLOCK_LAG_MS: u64 = 10;
 
 /// Times are milliseconds of a monotonic clock.
 #[derive(Debug)]
