@@ -25,7 +25,7 @@ impl Table {
     /// Connects to `sqlite://path` or `postgres://..`.
     pub(crate) async fn open(url: &str) -> Result<Self, DbErr> {
         if url.starts_with("postgres") {
-            let pool = Database::connect(options(url, 16)).await?;
+            let pool = Database::connect(options(url, 8)).await?;
             return Ok(Self { reader: pool.clone(), writer: pool });
         }
         // SQLite has one writer. It comes first: it switches the file to WAL.

@@ -9,6 +9,8 @@ use super::{Course, CutOff, Fault};
 use crate::{Failure, clock, servers::Redis, worker::PREFIX};
 
 const LONGEST_OUTAGE: Duration = Duration::from_millis(1_500);
+/// What an old RDB takes back at most.
+const LONGEST_LOSS: Duration = Duration::from_secs(3);
 const LONGEST_HANG: Duration = Duration::from_secs(3);
 const LONGEST_SHORTAGE: Duration = Duration::from_secs(2);
 
@@ -86,7 +88,7 @@ pub(super) async fn trouble(redis: &mut Redis, mut course: Course) -> Result<Vec
         let kind = KINDS[course.rng.usize(..KINDS.len())];
         if matches!(kind, Kind::KilledAndOld) {
             redis.command::<()>(&["SAVE"]).await?;
-            course.sleep(Duration::from_secs(1)).await;
+            course.sleep(LONGEST_LOSS).await;
         }
         let from = clock::now();
         happen(redis, kind, &mut course).await?;
