@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use arrayvec::ArrayVec;
 use serde::{Serialize, de::DeserializeOwned};
-use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
+use xxhash_rust::xxh3::{xxh3_128, xxh3_128_with_seed};
 
 use crate::{Policy, weigh};
 
@@ -132,6 +132,14 @@ impl<I: Segment + Clone + Send + Sync + 'static> Scope for User<I> {
 pub trait Segment {
     /// Appends `:` and the escaped segment.
     fn write(&self, key: &mut KeyWriter);
+
+    /// Tells apart what cannot be rendered: control characters, and what is too long.
+    #[doc(hidden)]
+    fn whole(&self) -> u128 {
+        let mut writer = KeyWriter::new();
+        self.write(&mut writer);
+        xxh3_128(&writer.bytes)
+    }
 }
 
 macro_rules! integer_segments {
@@ -159,17 +167,29 @@ impl Segment for str {
         key.begin_segment();
         key.escaped(self.as_bytes());
     }
+
+    fn whole(&self) -> u128 {
+        xxh3_128(self.as_bytes())
+    }
 }
 
 impl Segment for String {
     fn write(&self, key: &mut KeyWriter) {
         self.as_str().write(key);
     }
+
+    fn whole(&self) -> u128 {
+        self.as_str().whole()
+    }
 }
 
 impl<S: Segment + ?Sized> Segment for &S {
     fn write(&self, key: &mut KeyWriter) {
         (**self).write(key);
+    }
+
+    fn whole(&self) -> u128 {
+        (**self).whole()
     }
 }
 
@@ -181,13 +201,12 @@ impl<S: Segment + ?Sized> Segment for &S {
 /// `Stats` counts it.
 pub struct KeyWriter {
     bytes: ArrayVec<u8, MAX_KEY_BYTES>,
-    /// A hash of what could not be written and where; 0 if there is none: the key may be cached.
-    lost: u64,
+    is_cacheable: bool,
 }
 
 impl KeyWriter {
     fn new() -> Self {
-        Self { bytes: ArrayVec::new(), lost: 0 }
+        Self { bytes: ArrayVec::new(), is_cacheable: true }
     }
 
     /// Appends one segment.
@@ -203,22 +222,12 @@ impl KeyWriter {
 
     #[inline]
     fn append_byte(&mut self, byte: u8) {
-        if self.bytes.try_push(byte).is_err() {
-            self.lose(&[byte]);
-        }
+        self.is_cacheable &= self.bytes.try_push(byte).is_ok();
     }
 
     #[inline]
     fn append(&mut self, bytes: &[u8]) {
-        if self.bytes.try_extend_from_slice(bytes).is_err() {
-            self.lose(bytes);
-        }
-    }
-
-    #[cold]
-    fn lose(&mut self, bytes: &[u8]) {
-        let before = self.lost.wrapping_add(self.bytes.len() as u64);
-        self.lost = xxh3_64_with_seed(bytes, before) | 1;
+        self.is_cacheable &= self.bytes.try_extend_from_slice(bytes).is_ok();
     }
 
     fn escaped(&mut self, bytes: &[u8]) {
@@ -228,7 +237,7 @@ impl KeyWriter {
                 b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-' => {
                     self.append_byte(byte)
                 }
-                0..=0x1f | 0x7f => self.lose(&[byte]),
+                0..=0x1f | 0x7f => self.is_cacheable = false,
                 _ => self.append(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
             }
         }
@@ -237,12 +246,7 @@ impl KeyWriter {
     /// The rendered key, or `None` if it may not be cached.
     #[inline]
     pub(crate) fn bytes(&self) -> Option<&[u8]> {
-        (self.lost == 0).then_some(&*self.bytes)
-    }
-
-    /// Tells apart what cannot be rendered.
-    fn hash(&self) -> u128 {
-        xxh3_128_with_seed(&self.bytes, self.lost)
+        self.is_cacheable.then_some(&*self.bytes)
     }
 
     /// The rendered key as text, or `None` if it may not be cached.
@@ -351,7 +355,7 @@ impl Tag {
         match writer.rendered() {
             Some(id) => Self(joined(&[kind, id]).into()),
             // An id that cannot stand in a key still needs a tag of its own: name it by its hash.
-            None => Self(format!("{kind}:%{:032x}", writer.hash()).into()),
+            None => Self(format!("{kind}:%{:032x}", id.whole()).into()),
         }
     }
 
