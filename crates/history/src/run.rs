@@ -25,6 +25,9 @@ use crate::{
     worker::Bug,
 };
 
+/// The outbox must be empty this long after the end; how soon it heals is checked by the reads.
+const LAST_ROWS: Duration = Duration::from_secs(10);
+
 #[derive(Args)]
 pub(crate) struct RunArgs {
     /// How long readers and writers work
@@ -135,9 +138,21 @@ async fn happen(args: &RunArgs, folder: PathBuf) -> Result<History, Failure> {
     progress.abort();
     stage.crew.all("stop", "stopped").await?;
     time::sleep(Duration::from_nanos(HEALED + DELTA)).await;
-    let (last, waiting) = (table.versions().await?, table.waiting().await?);
+    let (last, waiting) = (table.versions().await?, left_after(&table, LAST_ROWS).await?);
     stage.crew.all("settle", "settled").await?;
     Ok(History { logs: stage.crew.logs().to_vec(), faults, last, waiting })
+}
+
+/// Rows of the outbox that are still there after `limit`.
+async fn left_after(table: &Table, limit: Duration) -> Result<u64, Failure> {
+    let deadline = time::Instant::now() + limit;
+    loop {
+        let waiting = table.waiting().await?;
+        if waiting == 0 || time::Instant::now() > deadline {
+            return Ok(waiting);
+        }
+        time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// On a terminal only; standard output stays for the result.
