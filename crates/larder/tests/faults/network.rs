@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
 use crate::{
-    drill::{Drill, Setup, process},
+    drill::{Drill, Setup, patient_process, process},
     proxy::{Faults, Proxy},
     pushes::Pushes,
     report::{Fault, Line},
@@ -104,7 +104,7 @@ impl CacheKey for PageKey {
 
 /// Reads a page through a connection that is reset after so many bytes of the reply.
 async fn read_cut(proxy: &Proxy, key: u8, bytes: usize) -> Source {
-    let cache = process(&proxy.url()).without_l1().build().expect("valid");
+    let cache = patient_process(&proxy.url()).without_l1().build().expect("valid");
     until("redis is used", || cache.stats().l2 == L2State::Up).await;
     proxy.data().cut_after(bytes);
     let load = move || async move { Ok::<_, Infallible>(PageKey(key).page()) };

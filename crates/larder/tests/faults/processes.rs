@@ -193,6 +193,7 @@ async fn the_load_of_a_killed_process_is_waited_for_and_then_made_by_others() {
     let (redis, database) = (Redis::start().await, Redis::start().await);
     let (cache, truth) = (built(process(&redis.url())).await, Truth::of(8));
     let mut holder = Node::start(&redis, &database).await;
+    // For the load timeout (5 s) and two of its budgets for Redis (2 s).
     assert_eq!(holder.ask("hold 5").await, "loading");
     let leased = Instant::now();
     holder.signal(Signal::KILL);
@@ -207,14 +208,14 @@ async fn the_load_of_a_killed_process_is_waited_for_and_then_made_by_others() {
     assert!(waited < PATIENCE, "waited for {waited:?}");
     assert_eq!(truth.loads(), 1, "one load for twenty callers");
     while truth.read(&cache.fresh(), 5).await.expect("loads").source != Source::L2 {
-        assert!(leased.elapsed() < Duration::from_secs(12), "the lease outlives its life");
+        assert!(leased.elapsed() < Duration::from_secs(15), "the lease outlives its life");
         sleep(Duration::from_millis(10)).await;
     }
     let filled = leased.elapsed();
     let spread = Spread::of(reads.into_iter().map(|(_, took)| took).collect());
     let line = Line { reads: 20, spread: Some(spread), ..Line::of(HOLDER_DIES) };
     line.note(format!("others waited for {}", seconds(waited)))
-        .note(format!("Redis filled again {} after the lease of 5.2 s began", seconds(filled)))
+        .note(format!("Redis filled again {} after the lease of 9 s began", seconds(filled)))
         .record();
 }
 const HOLDER_DIES: Fault = Fault {

@@ -107,5 +107,5 @@ impl Line {
 }
 
 fn ms(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 10_000.0).round() / 10.0
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }

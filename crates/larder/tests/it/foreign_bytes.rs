@@ -2,7 +2,7 @@
 
 use larder::Source;
 
-use crate::support::{Database, Redis, Tiers, counted};
+use crate::support::{Database, Redis, Tiers, built, counted};
 
 const KEY: &str = "t:doc:detail@1:1";
 
@@ -100,7 +100,8 @@ async fn another_type_under_our_keys_is_replaced() {
 async fn a_huge_foreign_value_is_a_miss() {
     let redis = Redis::start().await;
     redis.command::<i64>(&["SETRANGE", KEY, "99999999", "x"]).await;
-    let (cache, database) = (Tiers::L2.cache(&redis).await, Database::default());
+    let builder = Tiers::L2.builder(&redis).op_timeout(std::time::Duration::from_secs(5));
+    let (cache, database) = (built(builder).await, Database::default());
     assert_eq!(database.read(&cache, 1).await.source, Source::Loader);
     assert!(get(&redis).await.len() < 1000);
 }
