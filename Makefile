@@ -57,6 +57,9 @@ schedules: ## Stamps under all schedules (loom), flights under 40,000 (shuttle);
 	RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/scripts/rustc-with-shuttle \
 		cargo test --package larder --lib schedules:: -- --nocapture
 
+faults: setup ## Break Redis, network and processes, and write docs/faults.md
+	bench/faults
+
 bench: setup ## Larder against moka, quick_cache and bare Redis (ROUNDS=7)
 	bench/compare --rounds $(or $(ROUNDS),7)
 
