@@ -34,7 +34,7 @@ async fn slow_replies(delay_ms: u64, fault: Fault) -> (Drill, Proxy, Redis) {
     proxy.data().set(slow);
     proxy.backplane().set(slow);
     sleep(Duration::from_secs(2)).await;
-    assert!(drill.answered_by(Source::Loader) > 0, "{}", fault.what);
+    until(fault.what, || drill.answered_by(Source::Loader) > 0).await;
     (drill, proxy, redis)
 }
 
@@ -49,7 +49,7 @@ async fn healed(drill: Drill, proxy: &Proxy, fault: Fault) -> Line {
 async fn a_redis_that_answers_in_5_ms_is_used() {
     let fault = SLOW_5;
     let (drill, proxy, _redis) = slow_replies(5, fault).await;
-    assert!(drill.answered_by(Source::L2) > 0);
+    until("L2 answers", || drill.answered_by(Source::L2) > 0).await;
     healed(drill, &proxy, fault).await.record();
 }
 const SLOW_5: Fault = Fault { row: 4, what: "replies 5 ms late (± 10 %)", expected: "used" };
@@ -58,7 +58,7 @@ const SLOW_5: Fault = Fault { row: 4, what: "replies 5 ms late (± 10 %)", expec
 async fn a_redis_that_answers_in_50_ms_is_used() {
     let fault = SLOW_50;
     let (drill, proxy, _redis) = slow_replies(50, fault).await;
-    assert!(drill.answered_by(Source::L2) > 0);
+    until("L2 answers", || drill.answered_by(Source::L2) > 0).await;
     healed(drill, &proxy, fault).await.record();
 }
 const SLOW_50: Fault = Fault { row: 4, what: "replies 50 ms late (± 10 %)", expected: "used" };
@@ -67,7 +67,7 @@ const SLOW_50: Fault = Fault { row: 4, what: "replies 50 ms late (± 10 %)", exp
 async fn a_redis_that_answers_in_500_ms_is_given_up() {
     let fault = SLOW_500;
     let (drill, proxy, _redis) = slow_replies(500, fault).await;
-    assert_eq!(drill.reader.stats().l2, L2State::Down);
+    until("it is given up", || drill.reader.stats().l2 == L2State::Down).await;
     healed(drill, &proxy, fault).await.record();
 }
 const SLOW_500: Fault = Fault {
