@@ -11,7 +11,10 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::key::NameHash;
+use crate::{
+    key::NameHash,
+    protocol::bugs::{Bug, is_seeded},
+};
 
 pub(crate) const HEAD_BYTES: usize = 18;
 const FORMAT: u8 = 1;
@@ -33,7 +36,7 @@ pub(crate) fn nonce() -> Option<Nonce> {
 }
 
 /// The first bytes of whatever is under a value key; what a PUT compares.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Head {
     bytes: [u8; HEAD_BYTES],
     len: u8,
@@ -49,7 +52,7 @@ impl Head {
 
     /// The marker of a lease, which is nothing but a head.
     pub(crate) fn lease(id: Nonce) -> Self {
-        Self::of(&head(MARKER, id))
+        Self::of(&head(MARKER, if is_seeded(Bug::C) { [0; 16] } else { id }))
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
@@ -152,7 +155,7 @@ fn decode<'a>(bytes: &'a [u8], origin: Origin<'_>) -> Option<Stored<'a>> {
         return None;
     }
     let mut reader = Reader(body.get(HEAD_BYTES..)?);
-    if reader.u64()? != origin.epoch {
+    if reader.u64()? != origin.epoch && !is_seeded(Bug::K) {
         return Some(Stored::OtherEpoch);
     }
     if reader.u64()? != origin.schema {
@@ -162,7 +165,9 @@ fn decode<'a>(bytes: &'a [u8], origin: Origin<'_>) -> Option<Stored<'a>> {
     let cost_ms = reader.u32()?;
     let [flags] = reader.array()?;
     let key_len = u16::from_le_bytes(reader.array()?);
-    if reader.take(usize::from(key_len))? != origin.key.as_bytes() || flags & !NEGATIVE != 0 {
+    let key = reader.take(usize::from(key_len))?;
+    let is_ours = key == origin.key.as_bytes() || is_seeded(Bug::NoEmbeddedKey);
+    if !is_ours || flags & !NEGATIVE != 0 {
         return None;
     }
     let [names] = reader.array()?;

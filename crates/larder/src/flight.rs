@@ -15,8 +15,8 @@ use crate::{
     error::Failure,
     l1::Entry,
     protocol::{
-        stamps::{Slots, Stamps},
-        window::{CLOCK_LAG_MS, DELTA_MS, Window},
+        join::{Birth, Moment},
+        stamps::Slots,
     },
 };
 
@@ -42,31 +42,11 @@ pub(crate) enum Landing {
 #[derive(Clone)]
 pub(crate) struct Flight {
     id: u64,
-    /// Read before the first look at Redis.
-    pub(crate) born: u64,
-    /// The same in milliseconds of the real clock.
-    began: u64,
-    slots: Slots,
-    /// It asks neither tier, so it may be joined while a name is dirty.
-    loads_only: bool,
+    pub(crate) birth: Birth,
     landing: Shared<oneshot::Receiver<Landing>>,
 }
 
 impl Flight {
-    /// Whether a call that starts now may get this flight's result: everything that was
-    /// invalidated must have been heard, or the flight be too young to matter (I5).
-    fn is_joinable(&self, at: Moment<'_>) -> bool {
-        let young_until = self.began.saturating_add(DELTA_MS - CLOCK_LAG_MS);
-        self.is_current(at.stamps) && (at.window.is_open(at.now) || at.now < young_until)
-    }
-
-    /// Whether nothing that this flight may have read was invalidated since its birth (I4), as far
-    /// as this process has heard.
-    pub(crate) fn is_current(&self, stamps: &Stamps) -> bool {
-        let slots = self.slots.counting(true);
-        stamps.is_current(self.born, slots) && (self.loads_only || !stamps.is_dirty(slots))
-    }
-
     /// Waits for the end. Dropping this future leaves the flight to the others.
     pub(crate) async fn land(self) -> Landing {
         self.landing.await.unwrap_or(Landing::Abandoned)
@@ -90,15 +70,6 @@ pub(crate) enum Company {
     Any,
     /// Nobody who has; later ones may join.
     Alone,
-}
-
-/// When somebody boards.
-#[derive(Clone, Copy)]
-pub(crate) struct Moment<'a> {
-    /// Milliseconds of the real clock.
-    pub(crate) now: u64,
-    pub(crate) window: &'a Window,
-    pub(crate) stamps: &'a Stamps,
 }
 
 /// The flights of one cache.
@@ -130,14 +101,14 @@ impl Flights {
     ) -> Boarding {
         let mut air = self.0.lock();
         let flying = air.by_key.get(key).filter(|_| company == Company::Any);
-        if let Some(flight) = flying.filter(|flight| flight.is_joinable(at)) {
+        if let Some(flight) = flying.filter(|flight| flight.birth.is_joinable(at)) {
             return Boarding::Joined(flight.clone());
         }
         let (landing, landed) = oneshot::channel();
         air.flown += 1;
         let id = air.flown;
-        let (born, began, landing_of) = (at.stamps.now(), at.now, landed.shared());
-        let flight = Flight { id, born, began, slots, loads_only, landing: landing_of };
+        let birth = Birth { born: at.stamps.now(), began: at.now, slots, loads_only };
+        let flight = Flight { id, birth, landing: landed.shared() };
         air.by_key.insert(Arc::clone(key), flight.clone());
         let pilot =
             Pilot { flights: Arc::clone(self), key: Arc::clone(key), id, landing: Some(landing) };
@@ -186,24 +157,5 @@ impl Pilot {
 impl Drop for Pilot {
     fn drop(&mut self) {
         self.leave();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn while_nothing_is_heard_a_flight_is_joined_for_delta_also_by_a_clock_that_lags() {
-        let (flights, stamps) = (Arc::<Flights>::default(), Stamps::new(1));
-        let (key, window) = (Arc::from("k"), Window::closed());
-        let board = |now| {
-            let at = Moment { now, window: &window, stamps: &stamps };
-            flights.board(&key, Slots::default(), false, Company::Any, at)
-        };
-        let _flying = board(5_000);
-        let end = 5_000 + DELTA_MS - CLOCK_LAG_MS;
-        assert!(matches!(board(end - 1), Boarding::Joined(_)));
-        assert!(matches!(board(end), Boarding::Leads(..)));
     }
 }

@@ -13,13 +13,15 @@ use crate::{
     l2::{Fault, L2},
     protocol::{
         backlog::{Backlog, MOST_ROWS, Overflow},
+        bugs::{Bug, is_seeded},
         message::{MOST_NAMES, Message},
         stamps::Stamps,
+        write::{Act, Event, Write},
     },
 };
 
-/// Attempts before an invalidation is queued.
-const ATTEMPTS: usize = 3;
+/// The sender of what the relay sends; no instance's nonce.
+const NOBODY: Nonce = [0; 16];
 /// How long an attempt waits for the connection that replaces a broken one.
 const RECONNECT_WAIT: Duration = Duration::from_millis(250);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -205,7 +207,7 @@ impl FromIterator<Tag> for Names {
 }
 
 /// How far an invalidation has come when it is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ack {
     /// Redis (if there is one) and this process have it: no later read gets the old value, through
     /// this cache or through Redis.
@@ -331,42 +333,67 @@ impl Invalidations {
 impl Inner {
     pub(crate) async fn apply_or_queue(&self, row: Arc<Row>) -> Ack {
         let Some(l2) = &self.l2 else { return Ack::Queued };
-        for _ in 0..ATTEMPTS {
-            match self.send(l2, &row).await {
-                Ok(()) => {
-                    self.applied(&row);
-                    return Ack::Applied;
-                }
-                Err(Fault::Down) => break,
-                Err(fault) => {
-                    tracing::debug!(%fault, "an invalidation is tried again");
-                    // A connection that was closed while idle shows only now; a new one is near.
-                    l2.up_within(RECONNECT_WAIT).await;
-                }
+        let (mut write, mut act) = Write::begin();
+        loop {
+            let mut event = Event::Done;
+            match act {
+                Act::Send => event = self.try_to_send(l2, &row).await,
+                Act::Reconnect => l2.up_within(RECONNECT_WAIT).await,
+                Act::Soil => self.stamps.soil(&row.hashes),
+                Act::Bump => self.stamps.bump(&row.hashes),
+                Act::Mark => self.mark(&row),
+                Act::Queue => self.queue(Arc::clone(&row)),
+                Act::Acknowledge(ack) => return ack,
             }
+            act = write.next(event);
         }
-        self.queue(row);
-        Ack::Queued
     }
 
-    /// Redis (if there is one) has acknowledged. Stamped only now: a flight born between an earlier
-    /// bump and the UNLINK would read the old value and outlive the bump.
+    async fn try_to_send(&self, l2: &L2, row: &Row) -> Event {
+        match self.send(l2, row).await {
+            Ok(()) => Event::Sent,
+            Err(Fault::Down) => Event::Down,
+            Err(fault) => {
+                tracing::debug!(%fault, "an invalidation was not acknowledged");
+                Event::Failed
+            }
+        }
+    }
+
+    /// Redis (if there is one) has acknowledged.
     fn applied(&self, row: &Row) {
         self.stamps.bump(&row.hashes);
+        self.mark(row);
+    }
+
+    fn mark(&self, row: &Row) {
         if let Some(id) = row.outbox_id {
             self.relay.applied(id);
         }
     }
 
-    pub(crate) async fn send(&self, l2: &L2, row: &Row) -> Result<(), Fault> {
-        let message = Message::body(self.invalidations.instance, &row.hashes);
+    async fn send(&self, l2: &L2, row: &Row) -> Result<(), Fault> {
+        self.send_as(self.invalidations.instance, l2, row).await
+    }
+
+    /// Sends what another process has written. It is nobody's own message, so that this process
+    /// hears it too: if the answer is lost, no stamp of ours says that Redis has it.
+    pub(crate) async fn send_for_another(&self, l2: &L2, row: &Row) -> Result<(), Fault> {
+        let is_deaf = is_seeded(Bug::RelayDeaf);
+        let sender = if is_deaf { self.invalidations.instance } else { NOBODY };
+        self.send_as(sender, l2, row).await
+    }
+
+    async fn send_as(&self, sender: Nonce, l2: &L2, row: &Row) -> Result<(), Fault> {
+        let message = Message::body(sender, &row.hashes);
+        if is_seeded(Bug::B) {
+            l2.invalidate(&row.names, &row.values, &message).await?;
+        }
         l2.invalidate(&row.names, &row.values, &message).await
     }
 
-    /// Soils first: from here on no flight may ask Redis about these names.
+    /// Keeps a row, whose names are dirty already, until Redis takes it.
     fn queue(&self, row: Arc<Row>) {
-        self.stamps.soil(&row.hashes);
-        self.stamps.bump(&row.hashes);
         let mut backlog = self.invalidations.backlog.lock();
         let overflow = backlog.push(row, || Row::new(Names::everything()));
         if let Overflow::Collapsed(rows) = overflow {

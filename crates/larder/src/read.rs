@@ -7,12 +7,15 @@ use crate::{
     cache::{Inner, Mode},
     clock::millis,
     error::Failure,
-    flight::{Boarding, Company, Flight, Landing, Moment, Origin, Pilot},
+    flight::{Boarding, Company, Flight, Landing, Origin, Pilot},
     key::write_key,
     l1::Entry,
     l2::L2,
     plan::Plan,
-    protocol::fetch::{Purpose, Step},
+    protocol::{
+        fetch::{Purpose, Step},
+        join::Moment,
+    },
     stats::{Count, NamespaceId},
     trip::{self, Trip},
 };
@@ -107,7 +110,7 @@ impl Cache {
                         if let Some((hit, _)) = inner.hit_under(plan.key.as_bytes(), self.mode) {
                             return Ok(hit);
                         }
-                        let born = flight.born;
+                        let born = flight.birth.born;
                         let trip = Trip::new::<A>(inner, &plan, born, Purpose::Read, self.mode);
                         let landing = lead(trip, flight, pilot, load).await;
                         let answer = inner.answer(&plan, landing, Source::Loader);
@@ -118,7 +121,7 @@ impl Cache {
                         if matches!(landing, Landing::Abandoned) {
                             continue;
                         }
-                        if !was_overtaken && !flight.is_current(&inner.stamps) {
+                        if !was_overtaken && !flight.birth.is_current(&inner.stamps) {
                             was_overtaken = true;
                             continue;
                         }
@@ -203,7 +206,7 @@ impl Cache {
             if self.inner.is_fresh_in_l1(plan.key.as_bytes()) {
                 return; // another hit's refresh has landed since
             }
-            let (born, purpose) = (flight.born, Purpose::Refresh);
+            let (born, purpose) = (flight.birth.born, Purpose::Refresh);
             let mut trip =
                 Trip::new::<Option<Arc<K::Value>>>(&self.inner, &plan, born, purpose, Mode::Any);
             tokio::spawn(async move {

@@ -22,6 +22,9 @@ use tokio::{
     time::{self, MissedTickBehavior},
 };
 
+#[cfg(larder_bugs)]
+use crate::protocol::bugs::{Bug, is_seeded};
+
 use super::{
     Fault,
     link::{self, Link, Log},
@@ -84,6 +87,8 @@ impl Backplane {
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let client = Client::open(info.set_redis_settings(settings).set_tcp_settings(link::tcp()))
             .map_err(ConfigError::redis)?;
+        #[cfg(larder_bugs)]
+        tokio::spawn(extend_elsewhere(Arc::clone(&ears.window), ears.clock.clone()));
         let listener = Listener { client, names, ears, link, feed: Feed::default(), proven: 0 };
         Ok(Self { task: tokio::spawn(listener.listen()).abort_handle() })
     }
@@ -278,6 +283,15 @@ impl Listener {
             self.flush();
         }
         Ok(())
+    }
+}
+
+/// A seeded bug: the window is extended by a task that applies no messages.
+#[cfg(larder_bugs)]
+async fn extend_elsewhere(window: Arc<Window>, clock: Clock) {
+    while is_seeded(Bug::WindowElsewhere) {
+        window.prove(clock.real());
+        time::sleep(HEARTBEAT_EVERY).await;
     }
 }
 

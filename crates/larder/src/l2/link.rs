@@ -22,7 +22,13 @@ use tokio::{
 };
 
 use super::{Fault, reply};
-use crate::{error::ConfigError, protocol::breaker::Breaker};
+use crate::{
+    error::ConfigError,
+    protocol::{
+        breaker::Breaker,
+        bugs::{Bug, is_seeded},
+    },
+};
 
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause between two attempts to connect, ±50 %.
@@ -205,7 +211,8 @@ pub(super) fn tcp() -> TcpSettings {
 /// allowed when memory is out.
 pub(super) fn heartbeat(key: &str) -> Pipeline {
     let mut question = redis::pipe();
-    question.cmd("UNLINK").arg(key);
+    let write = if is_seeded(Bug::HeartbeatReads) { "EXISTS" } else { "UNLINK" };
+    question.cmd(write).arg(key);
     question.cmd("EVAL").arg(EPOCH).arg(0);
     question
 }

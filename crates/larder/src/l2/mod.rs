@@ -29,7 +29,10 @@ use crate::{
     entry::{HEAD_BYTES, Head, Nonce},
     error::ConfigError,
     key::{Name, joined},
-    protocol::fetch::Event,
+    protocol::{
+        bugs::{Bug, is_seeded},
+        fetch::Event,
+    },
 };
 
 const PUT: &str = include_str!("put.lua");
@@ -217,14 +220,20 @@ impl L2 {
         // One byte more than may be stored: a longer value shows as a broken one and is never
         // allocated whole.
         let cap = self.max_entry_bytes + ENVELOPE_BYTES;
-        pipeline.cmd("GETRANGE").arg(&place.value).arg(0).arg(cap);
+        let mut value = redis::cmd("GETRANGE");
+        value.arg(&place.value).arg(0).arg(cap);
         let mut generations = Cmd::with_capacity(1 + place.names.len(), GENERATION_KEYS_BYTES);
         generations.arg("MGET");
         for name in &place.names {
             generations.arg(self.generation(name));
         }
-        pipeline.add_command(generations);
-        let Answers { values, epoch } = self.send(&pipeline, budget).await?;
+        let is_swapped = is_seeded(Bug::X5c);
+        let (first, second) = if is_swapped { (generations, value) } else { (value, generations) };
+        pipeline.add_command(first).add_command(second);
+        let Answers { mut values, epoch } = self.send(&pipeline, budget).await?;
+        if is_swapped {
+            values.reverse();
+        }
         let [stored, generations] = <[Value; 2]>::try_from(values).map_err(|_| Fault::Broken)?;
         Ok(RawLook {
             stored: reply::stored(stored),
@@ -245,6 +254,11 @@ impl L2 {
     ) -> Result<Grant, Fault> {
         let marker = Head::lease(ask.id);
         let mut pipeline = redis::pipe();
+        let is_deleted = is_seeded(Bug::X5) && seen != Head::default();
+        if is_deleted {
+            self.unlink([ask.place.value.as_str()], budget).await?;
+        }
+        let seen = if is_deleted { Head::default() } else { seen };
         self.create_generations(&mut pipeline, ask, generations);
         self.put(&mut pipeline, &ask.place.value, seen, marker.as_bytes(), ask.lease);
         let mut answers = self.send(&pipeline, budget).await?;
@@ -299,7 +313,7 @@ impl L2 {
         let missing = missing.filter(|(known, _)| known.is_none());
         let mut foreign = Vec::new();
         for ((generation, name), value) in missing.zip(&answers.values) {
-            *generation = reply::created(value, ask.id);
+            *generation = reply::created(value, new_generation(ask.id));
             if generation.is_none() && reply::is_foreign_generation(value) {
                 foreign.push(self.generation(name));
             }
@@ -317,7 +331,8 @@ impl L2 {
     fn create_generations(&self, pipeline: &mut Pipeline, ask: &Ask<'_>, known: &[Option<Nonce>]) {
         for (name, known) in ask.place.names.iter().zip(known) {
             if known.is_none() {
-                pipeline.cmd("SET").arg(self.generation(name)).arg(&ask.id).arg("NX").arg("GET");
+                let nonce = new_generation(ask.id);
+                pipeline.cmd("SET").arg(self.generation(name)).arg(&nonce).arg("NX").arg("GET");
                 pipeline.arg("PX").arg(millis(ask.generation_ttl).max(1));
             }
         }
@@ -410,6 +425,10 @@ impl L2 {
     }
 
     fn put(&self, pipeline: &mut Pipeline, key: &str, expected: Head, new: &[u8], ttl: Duration) {
+        if is_seeded(Bug::A) || is_seeded(Bug::B) {
+            let naive = PUT.replace("if head ~= ARGV[1] then return 0 end", "");
+            return put_with(pipeline, "EVAL", &naive, key, expected, new, ttl);
+        }
         put_with(pipeline, "EVALSHA", &self.put_sha, key, expected, new, ttl);
     }
 
@@ -445,6 +464,11 @@ impl L2 {
         values: &[String],
         message: &str,
     ) {
+        let values = if is_seeded(Bug::D) { &[] } else { values };
+        if is_seeded(Bug::PublishOutside) {
+            let text = format!("0 {message}");
+            pipeline.cmd("PUBLISH").arg(&self.channel).arg(text);
+        }
         pipeline.cmd(command).arg(script).arg(names.len() + values.len() + 1);
         for value in values {
             pipeline.arg(joined(&[&self.prefix, value]));
@@ -473,6 +497,11 @@ impl L2 {
         budget.left = budget.left.saturating_sub(asked.elapsed());
         answers
     }
+}
+
+/// What becomes of a name that has no generation: as random as the id of the attempt.
+fn new_generation(id: Nonce) -> Nonce {
+    if is_seeded(Bug::T2) { [1; 16] } else { id }
 }
 
 fn put_with(

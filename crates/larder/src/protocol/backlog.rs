@@ -10,7 +10,7 @@ pub(crate) const MOST_ROWS: usize = 10_000;
 pub(crate) type RowId = u64;
 
 /// Unapplied invalidations, oldest first. `N` is what a row names.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Backlog<N> {
     rows: VecDeque<(RowId, N)>,
     next: RowId,

@@ -1,9 +1,11 @@
 //! Whether this process has applied every invalidation so far: the sequence of the messages it
 //! heard against the sequence that Redis tells with a heartbeat.
 
+use super::bugs::{Bug, is_seeded};
+
 /// What one process has heard. Outlives connections: a connection that comes back to the same
 /// sequence has missed nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Feed {
     /// Identity of the data set whose sequence this is.
     epoch: Option<u64>,
@@ -39,7 +41,7 @@ impl Feed {
         let Some(applied) = self.applied else { return Verdict::InStep };
         if applied.checked_add(1) == Some(sequence) {
             self.applied = Some(sequence);
-        } else if sequence > applied || sequence == 0 {
+        } else if (sequence > applied || sequence == 0) && !is_seeded(Bug::J) {
             // The next heartbeat adopts what Redis says then. Adopting this number here would
             // trust a single message.
             self.applied = None;
@@ -56,7 +58,13 @@ impl Feed {
     /// The heartbeat was answered with this sequence, and every message before the answer (and
     /// perhaps some after it) was heard.
     pub(crate) fn beat(&mut self, replied: Option<u64>) -> Verdict {
+        if is_seeded(Bug::J) && self.applied.is_some() {
+            return Verdict::InStep;
+        }
         let Some(replied) = replied else {
+            if is_seeded(Bug::SequenceMissing) && self.asked_at.is_none() {
+                return Verdict::InStep;
+            }
             self.applied = None;
             return Verdict::NoSequence;
         };

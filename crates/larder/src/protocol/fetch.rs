@@ -7,10 +7,11 @@
 //!   └─ unavailable ─────▶ Load(no lease)
 //! ```
 
+use super::bugs::{Bug, is_seeded};
 use crate::entry::Head;
 
 /// Why the flight flies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Purpose {
     /// Somebody waits for a value.
     Read,
@@ -19,7 +20,7 @@ pub(crate) enum Purpose {
 }
 
 /// What may be stored after the load, and over what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Lease {
     /// Nothing: no lease was granted before the load began, so its result may be old by now (I1).
     None,
@@ -30,7 +31,7 @@ pub(crate) enum Lease {
 }
 
 /// What to do next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Step {
     /// Read the value, then the generations of its names.
     Look,
@@ -77,7 +78,7 @@ const FIRST_WAIT_MS: u64 = 10;
 const LONGEST_WAIT_MS: u64 = 40;
 
 /// The state between two steps.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Fetch {
     purpose: Purpose,
     wait_max_ms: u64,
@@ -105,6 +106,7 @@ impl Fetch {
                 Purpose::Refresh => Step::Claim(head),
             },
             Event::Leased { waited_ms } => self.wait(waited_ms),
+            Event::Dead(_) if is_seeded(Bug::X5b) => Step::Acquire(Head::default()),
             Event::Dead(head) => Step::Acquire(head),
             Event::Absent => Step::Acquire(Head::default()),
             Event::Granted => match self.last {

@@ -1,5 +1,6 @@
 //! What a look at Redis means: the stored bytes judged against the generations read after them.
 
+use super::bugs::{Bug, is_seeded};
 use crate::{
     entry::{Envelope, Head, Nonce, Origin, Stored},
     key::NameHash,
@@ -66,7 +67,8 @@ impl<'a> Sight<'a> {
             let generation = generations.next().copied().flatten();
             generation.is_some_and(|generation| envelope.nonces.contains(&(*name, generation)))
         };
-        let is_current = names.hard.iter().all(&mut is_recorded);
+        let is_naive = is_seeded(Bug::A) || is_seeded(Bug::B);
+        let is_current = names.hard.iter().all(&mut is_recorded) || is_naive;
         let is_outdated = !(is_current && names.lazy.iter().all(&mut is_recorded));
         if now >= envelope.life.hard || !is_current || (is_stale && is_outdated) {
             return Self::Dead(head);

@@ -19,10 +19,11 @@ use shuttle::{
 
 use crate::{
     error::Failure,
-    flight::{Boarding, Company, Flight, Flights, Landing, Moment, Origin, Pilot},
+    flight::{Boarding, Company, Flight, Flights, Landing, Origin, Pilot},
     key::NameHash,
     l1::Entry,
     protocol::{
+        join::Moment,
         stamps::{Slots, Stamps},
         window::Window,
     },
@@ -91,7 +92,7 @@ impl Process {
                     if matches!(landing, Landing::Abandoned) {
                         continue;
                     }
-                    if !was_overtaken && !flight.is_current(&self.stamps) {
+                    if !was_overtaken && !flight.birth.is_current(&self.stamps) {
                         was_overtaken = true;
                         continue;
                     }
@@ -108,7 +109,7 @@ impl Process {
     /// The first look is made here, and leaves nothing if this is dropped; the rest in a task.
     async fn lead(self: &Arc<Self>, flight: Flight, pilot: Pilot) -> Landing {
         yield_now().await;
-        let (process, born) = (Arc::clone(self), flight.born);
+        let (process, born) = (Arc::clone(self), flight.birth.born);
         let trip = future::spawn(async move { process.fly(born, pilot).await });
         self.trips.lock().expect("no panic").push(trip);
         flight.land().await

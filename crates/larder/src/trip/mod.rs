@@ -25,6 +25,7 @@ use crate::{
     l2::{Ask, Budget, Fault, L2, Place},
     plan::Plan,
     protocol::{
+        bugs::{Bug, is_seeded},
         fetch::{Event, Fetch, Lease, Purpose, Step},
         sight::{Look, Sight},
     },
@@ -113,6 +114,22 @@ impl<K: CacheKey> Trip<K> {
         L: Into<Loaded<K::Value>>,
         E: Send + Sync + 'static,
     {
+        #[cfg(larder_bugs)]
+        let load = {
+            let is_early = is_seeded(Bug::I);
+            let (early, load) = if is_early {
+                (Some(load().await.map(|loaded| loaded.map(Into::into))), None)
+            } else {
+                (None, Some(load))
+            };
+            move || async move {
+                match (early, load) {
+                    (Some(loaded), _) => loaded,
+                    (None, Some(load)) => load().await.map(|loaded| loaded.map(Into::into)),
+                    (None, None) => std::future::pending().await,
+                }
+            }
+        };
         loop {
             let event = match step {
                 Step::Look => self.look().await,
@@ -301,16 +318,23 @@ impl<K: CacheKey> Trip<K> {
     /// already must not push a younger one out.
     fn keep_in_l1(&self, entry: &Entry) {
         let life = millis(self.plan.policy.l1_life());
-        let is_current = self.inner.stamps.is_current(self.born, self.plan.slots.counting(false));
+        let is_current = self.inner.stamps.is_current(self.born, self.plan.slots.counting(false))
+            || is_seeded(Bug::X1);
         if let Some(l1) = self.inner.l1.as_ref().filter(|_| life > 0 && is_current) {
             let hard = entry.hard.min(self.inner.clock.now().saturating_add(life));
-            l1.insert(self.plan.key.as_bytes(), Entry { hard, ..entry.clone() });
+            let is_late = is_seeded(Bug::X1);
+            let born = if is_late { self.inner.stamps.now() } else { entry.born };
+            l1.insert(self.plan.key.as_bytes(), Entry { hard, born, ..entry.clone() });
         }
     }
 
     /// Loads, lands, and only then fills: nobody waits for Redis to store.
-    async fn load<F, L, E>(self, lease: Lease, pilot: &mut Pilot, load: impl FnOnce() -> F + Send)
-    where
+    async fn load<F, L, E>(
+        mut self,
+        lease: Lease,
+        pilot: &mut Pilot,
+        load: impl FnOnce() -> F + Send,
+    ) where
         F: Future<Output = Result<Option<L>, E>> + Send,
         L: Into<Loaded<K::Value>>,
         E: Send + Sync + 'static,
@@ -319,6 +343,9 @@ impl<K: CacheKey> Trip<K> {
         let limit = self.plan.policy.load_timeout.min(LONGEST_LOAD);
         match run(&self.inner, self.plan.namespace, load, limit).await {
             Ok(loaded) => {
+                if is_seeded(Bug::T4) {
+                    self.look().await;
+                }
                 let (cargo, is_kept) = self.stow(loaded, began);
                 let entry = Entry {
                     weight: weight::<K>(cargo.value.as_deref()),
