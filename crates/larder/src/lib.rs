@@ -40,6 +40,8 @@ mod key;
 mod l1;
 mod l2;
 mod load;
+#[cfg(test)]
+mod model;
 mod outbox;
 mod plan;
 mod policy;

@@ -9,6 +9,7 @@ mod invalidation;
 mod limits;
 mod outbox;
 mod outbox_table;
+mod parts;
 mod races;
 mod reads;
 mod stampede;
