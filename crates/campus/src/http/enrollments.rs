@@ -24,7 +24,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .routes(routes!(enroll))
         .routes(routes!(my_enrollments))
-        .routes(routes!(get_enrollment))
+        .routes(routes!(get_enrollment, delete_enrollment))
+        .routes(routes!(drop_enrollment))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -96,4 +97,31 @@ async fn get_enrollment(
 ) -> Result<Response, Problem> {
     let detail = app.learning.enrollment(by, id).await?;
     Ok(personal(StatusCode::OK, &wire::Enrollment::from(detail)))
+}
+
+/// Give a place up (the student, admin); the seat is free at once
+#[utoipa::path(post, path = "/enrollments/{id}/drop", tag = "enrollments",
+    operation_id = "dropEnrollment", params(("id" = i64, Path)), security(("bearer" = [])),
+    responses((status = 200, description = "The dropped enrollment", body = wire::Enrollment),
+        WriteProblems))]
+async fn drop_enrollment(
+    State(app): State<Arc<App>>,
+    SignedIn(by): SignedIn,
+    Path(id): Path<i64>,
+) -> Result<Response, Problem> {
+    let detail = app.learning.drop_enrollment(by, id).await?;
+    Ok(personal(StatusCode::OK, &wire::Enrollment::from(detail)))
+}
+
+/// The same as `POST /enrollments/{id}/drop`
+#[utoipa::path(delete, path = "/enrollments/{id}", tag = "enrollments",
+    operation_id = "deleteEnrollment", params(("id" = i64, Path)), security(("bearer" = [])),
+    responses((status = 200, description = "The dropped enrollment", body = wire::Enrollment),
+        WriteProblems))]
+async fn delete_enrollment(
+    app: State<Arc<App>>,
+    by: SignedIn,
+    id: Path<i64>,
+) -> Result<Response, Problem> {
+    drop_enrollment(app, by, id).await
 }

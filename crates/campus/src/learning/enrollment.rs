@@ -1,9 +1,10 @@
-//! Places in courses: taking one, looking at one's own.
+//! Places in courses: taking one, looking at it, giving it up.
 
 use super::courses::{NO_COURSE, visible};
-use super::{Error, GONE, Learning, Result};
+use super::{Error, GONE, Learning, Result, overtaken};
 use crate::model::{
-    CourseStatus, EnrollmentDetail, EnrollmentDraft, Fields, Money, Principal, Refusal, Window,
+    Course, CourseStatus, Enrollment, EnrollmentDetail, EnrollmentDraft, EnrollmentStatus, Fields,
+    Money, Principal, Refusal, Window,
 };
 use crate::reads::Ending;
 use crate::store::Tx;
@@ -87,13 +88,46 @@ impl Learning {
     pub async fn enrollment(&self, by: Principal, id: i64) -> Result<EnrollmentDetail> {
         let enrollment = self.store.enrollment(id).await?.ok_or(NO_ENROLLMENT)?;
         if !by.is_admin() {
-            let course = self.store.course(enrollment.course_id).await?.ok_or(NO_ENROLLMENT)?;
-            if enrollment.student_id != by.id && !by.governs(course.instructor.id) {
-                return Err(NO_ENROLLMENT.into());
-            }
+            let course = self.store.course(enrollment.course_id).await?;
+            shown(by, &enrollment, course.as_ref())?;
         }
         only(self.store.details(vec![enrollment]).await?)
     }
+
+    /// Gives a place up; the seat is free in the same moment. Doing it twice is doing it once.
+    pub async fn drop_enrollment(&self, by: Principal, id: i64) -> Result<EnrollmentDetail> {
+        let tx = self.store.begin().await?;
+        let by = self.actor(&tx, by).await?;
+        let student_id = tx.enrollment(id).await?.ok_or(NO_ENROLLMENT)?.student_id;
+        tx.user_to_edit(student_id).await?;
+        let enrollment = tx.enrollment(id).await?.ok_or(NO_ENROLLMENT)?;
+        if !by.is_admin() {
+            let course = tx.course(enrollment.course_id).await?;
+            shown(by, &enrollment, course.as_ref())?;
+            if student_id != by.id {
+                return Err(Refusal::Forbidden("Only the student may drop a course").into());
+            }
+        }
+        let course_id = enrollment.course_id;
+        match enrollment.status {
+            EnrollmentStatus::Active => {}
+            EnrollmentStatus::Dropped => return only(tx.details(vec![enrollment]).await?),
+            EnrollmentStatus::Completed => {
+                return Err(Refusal::conflict("A completed course cannot be dropped").into());
+            }
+        }
+        let dropped = tx.drop_enrollment(id, self.clock.now()).await?.ok_or_else(overtaken)?;
+        let detail = only(tx.details(vec![dropped]).await?)?;
+        self.reads.commit(tx, Ending::dropped(student_id, course_id)).await?;
+        Ok(detail)
+    }
+}
+
+/// To those who have nothing to do with it, an enrollment does not exist.
+fn shown(by: Principal, enrollment: &Enrollment, course: Option<&Course>) -> Result<()> {
+    let course = course.ok_or(NO_ENROLLMENT)?;
+    let is_shown = enrollment.student_id == by.id || by.governs(course.instructor.id);
+    if is_shown { Ok(()) } else { Err(NO_ENROLLMENT.into()) }
 }
 
 fn only(details: Vec<EnrollmentDetail>) -> Result<EnrollmentDetail> {

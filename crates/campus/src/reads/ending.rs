@@ -18,7 +18,7 @@ pub enum Listed {
 impl Ending {
     /// Ends a remembered "there is no such user".
     pub fn user_registered(id: i64) -> Self {
-        Self(Names::new().tag(user(id)))
+        Self(Names::new().tag(user(id)).tag(platform()))
     }
 
     /// The name is shown by the person's courses and articles; list pages lag by their TTL.
@@ -28,9 +28,8 @@ impl Ending {
     }
 
     pub fn user_deleted(id: i64, ended: &Ended, courses: &[i64], articles: &[i64]) -> Self {
-        let mut names =
-            Names::new().tag(user(id)).tag(Tag::new("member", id)).tag(Tag::new("learner", id));
-        names = tagged(names, seats, &ended.course_ids);
+        let names = Names::new().tag(user(id)).tag(member(id)).tag(learner(id)).tag(platform());
+        let mut names = tagged(names, seats, &ended.course_ids);
         if !courses.is_empty() {
             names = tagged(names, course, courses).tag(Tag::named("courses"));
         }
@@ -60,13 +59,14 @@ impl Ending {
     }
 
     pub fn course_status_changed(id: i64) -> Self {
-        Self(Names::new().tag(course(id)).tag(Tag::named("courses")))
+        Self(Names::new().tag(course(id)).tag(Tag::named("courses")).tag(platform()))
     }
 
     /// Enrolled flags stay: whoever asks for content is asked for the course's status first.
     pub fn course_deleted(id: i64) -> Self {
-        let names = Names::new().tag(course(id)).tag(Tag::new("content", id)).tag(seats(id));
-        Self(names.tag(Tag::named("courses")))
+        let names = Names::new().tag(course(id)).tag(content(id)).tag(seats(id));
+        let names = names.tag(Tag::named("courses"));
+        Self(names.tag(course_figures(id)).tag(platform()))
     }
 
     /// Lists lag by their TTL: one vote must not empty the catalogue.
@@ -75,11 +75,24 @@ impl Ending {
     }
 
     pub fn content_changed(course_id: i64) -> Self {
-        Self(Names::new().tag(Tag::new("content", course_id)))
+        Self(Names::new().tag(content(course_id)).tag(course_figures(course_id)))
     }
 
     pub fn enrolled(student_id: i64, course_id: i64) -> Self {
-        Self(Names::new().tag(Tag::new("member", student_id)).tag(seats(course_id)))
+        let names = Names::new().tag(member(student_id)).tag(seats(course_id));
+        Self(names.tag(course_figures(course_id)).tag(platform()))
+    }
+
+    /// A lesson done or undone, or time spent.
+    pub fn learned(student_id: i64, course_id: i64) -> Self {
+        let names = Names::new().tag(learner(student_id));
+        Self(figures(names, student_id, course_id))
+    }
+
+    pub fn dropped(student_id: i64, course_id: i64) -> Self {
+        let names =
+            Names::new().tag(member(student_id)).tag(learner(student_id)).tag(seats(course_id));
+        Self(figures(names, student_id, course_id))
     }
 
     /// Everything that imports may have changed; nothing if they found every row as it was.
@@ -93,9 +106,10 @@ impl Ending {
                     .tag(Tag::named("tags"));
                 let names = tagged(names, user, &imported.user_ids);
                 let names = tagged(names, course, &imported.course_ids);
-                let names = tagged(names, |id| Tag::new("content", id), &imported.course_ids);
+                let names = tagged(names, content, &imported.course_ids);
                 let names = tagged(names, seats, &imported.course_ids);
-                tagged(names, article, &imported.article_ids)
+                let names = tagged(names, course_figures, &imported.course_ids);
+                tagged(names, article, &imported.article_ids).tag(platform())
             },
         );
         Self(names)
@@ -116,6 +130,35 @@ fn article(id: i64) -> Tag {
 
 fn seats(course_id: i64) -> Tag {
     Tag::new("enrol", course_id)
+}
+
+fn content(course_id: i64) -> Tag {
+    Tag::new("content", course_id)
+}
+
+/// In which courses a person has a place.
+fn member(student_id: i64) -> Tag {
+    Tag::new("member", student_id)
+}
+
+/// How far a person is in their courses.
+fn learner(student_id: i64) -> Tag {
+    Tag::new("learner", student_id)
+}
+
+/// What is counted over many people or lessons. No answer carries these tags as hard ones:
+/// figures that are a minute old are not wrong, and each of these writes would end them.
+fn figures(names: Names, student_id: i64, course_id: i64) -> Names {
+    let student = Tag::new("an:student", student_id);
+    names.tag(course_figures(course_id)).tag(student).tag(platform())
+}
+
+fn course_figures(id: i64) -> Tag {
+    Tag::new("an:course", id)
+}
+
+fn platform() -> Tag {
+    Tag::named("an:platform")
 }
 
 fn tagged(names: Names, tag: impl Fn(i64) -> Tag, ids: &[i64]) -> Names {

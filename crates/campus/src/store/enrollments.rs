@@ -20,6 +20,7 @@ pub struct Ended {
     pub course_ids: Vec<i64>,
 }
 
+const ACTIVE: &str = EnrollmentStatus::Active.as_str();
 const DROPPED: &str = EnrollmentStatus::Dropped.as_str();
 
 fn enrollment(row: enrollments::Model) -> Result<Enrollment> {
@@ -180,7 +181,7 @@ impl Tx {
         let row = enrollments::ActiveModel {
             student_id: Set(draft.student_id),
             course_id: Set(draft.course_id),
-            status: Set(EnrollmentStatus::Active.as_str().to_owned()),
+            status: Set(ACTIVE.to_owned()),
             payment_cents: Set(draft.payment_amount.map(Money::cents)),
             payment_status: Set(paid.map(|_| "completed".to_owned())),
             enrollment_source: Set(draft.source),
@@ -202,16 +203,46 @@ impl Tx {
             .col_expr(Column::DroppedAt, Some(now.0).into())
             .col_expr(Column::Version, Column::Version.into_expr().add(1))
             .filter(Column::StudentId.eq(student_id))
-            .filter(Column::Status.eq(EnrollmentStatus::Active.as_str()))
+            .filter(Column::Status.eq(ACTIVE))
             .exec_with_returning(&self.0)
             .await?;
         let course_ids: Vec<i64> = ended.into_iter().map(|row| row.course_id).collect();
+        self.give_back_seats(&course_ids).await?;
+        Ok(Ended { course_ids })
+    }
+
+    pub async fn enrollment(&self, id: i64) -> Result<Option<Enrollment>> {
+        let row = enrollments::Entity::find_by_id(id).one(&self.0).await?;
+        row.map(enrollment).transpose()
+    }
+
+    /// Drops a place, if it is active, and gives its seat back. The caller holds the student
+    /// ([`Tx::user_to_edit`]): whoever enrolls takes the course before the place, and this
+    /// the place before the course.
+    pub async fn drop_enrollment(&self, id: i64, now: Timestamp) -> Result<Option<Enrollment>> {
+        use enrollments::Column;
+        let dropped = enrollments::Entity::update_many()
+            .col_expr(Column::Status, DROPPED.into())
+            .col_expr(Column::DroppedAt, Some(now.0).into())
+            .col_expr(Column::Version, Column::Version.into_expr().add(1))
+            .filter(Column::Id.eq(id))
+            .filter(Column::Status.eq(ACTIVE))
+            .exec_with_returning(&self.0)
+            .await?;
+        let Some(row) = dropped.into_iter().next() else {
+            return Ok(None);
+        };
+        self.give_back_seats(&[row.course_id]).await?;
+        enrollment(row).map(Some)
+    }
+
+    async fn give_back_seats(&self, course_ids: &[i64]) -> Result<()> {
         let seats = courses::Column::EnrolledCount.into_expr();
         courses::Entity::update_many()
             .col_expr(courses::Column::EnrolledCount, seats.sub(1))
-            .filter(courses::Column::Id.is_in(course_ids.clone()))
+            .filter(courses::Column::Id.is_in(course_ids.iter().copied()))
             .exec(&self.0)
             .await?;
-        Ok(Ended { course_ids })
+        Ok(())
     }
 }

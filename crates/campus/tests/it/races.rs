@@ -1,37 +1,10 @@
 //! Writes that race for one thing: the same winner takes it on SQLite and on PostgreSQL.
 
-use campus::config::Settings;
 use campus::model::{Role, Window};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Person, Postgres, TestApp};
-
-/// The race on either database; each is a test of its own.
-macro_rules! on_both {
-    ($race:ident, $sqlite:ident, $postgresql:ident) => {
-        #[tokio::test(flavor = "multi_thread")]
-        async fn $sqlite() {
-            $race(TestApp::start().await).await;
-        }
-
-        #[tokio::test(flavor = "multi_thread")]
-        async fn $postgresql() {
-            let cluster = Postgres::start();
-            let database_url = Some(cluster.url());
-            $race(TestApp::with(Settings { database_url, ..Settings::default() }).await).await;
-        }
-    };
-}
-
-/// How many answers have each of these statuses; there must be no other.
-#[track_caller]
-fn counts<const N: usize>(answers: &[Answer], statuses: [u16; N]) -> [usize; N] {
-    for answer in answers {
-        assert!(statuses.contains(&answer.status), "{}: {}", answer.status, answer.text());
-    }
-    statuses.map(|status| answers.iter().filter(|answer| answer.status == status).count())
-}
+use crate::support::{Person, TestApp, counts, on_both};
 
 on_both!(
     last_seat,

@@ -34,6 +34,27 @@ pub(crate) use sql::Sql;
 
 pub(crate) const SECRET: &str = "a secret of the tests, long enough for HS256";
 
+/// One test body as two tests, one on each database.
+macro_rules! on_both {
+    ($test:ident, $sqlite:ident, $postgresql:ident) => {
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $sqlite() {
+            $test($crate::support::TestApp::start().await).await;
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $postgresql() {
+            let cluster = $crate::support::Postgres::start();
+            let database_url = Some(cluster.url());
+            let settings = campus::config::Settings::default();
+            let settings = campus::config::Settings { database_url, ..settings };
+            $test($crate::support::TestApp::with(settings).await).await;
+        }
+    };
+}
+
+pub(crate) use on_both;
+
 /// The application on its own SQLite file, served on a free port.
 pub(crate) struct TestApp {
     pub(crate) app: Arc<App>,
@@ -220,6 +241,15 @@ pub(crate) fn on_redis(redis: &Redis) -> Settings {
 /// Settings for a cache in Redis alone.
 pub(crate) fn on_redis_alone(redis: &Redis) -> Settings {
     Settings { cache_l1_enabled: Some("false".to_owned()), ..on_redis(redis) }
+}
+
+/// How many answers have each of these statuses; there must be no other.
+#[track_caller]
+pub(crate) fn counts<const N: usize>(answers: &[Answer], statuses: [u16; N]) -> [usize; N] {
+    for answer in answers {
+        assert!(statuses.contains(&answer.status), "{}: {}", answer.status, answer.text());
+    }
+    statuses.map(|status| answers.iter().filter(|answer| answer.status == status).count())
 }
 
 /// Waits for a condition, for at most 10 s.
