@@ -25,6 +25,9 @@ pub const ENROLLED: Namespace = Namespace::new("enrolled", 1800, 1800);
 pub const ENROLL_COUNT: Namespace = Namespace::new("enroll_count", 60, 300);
 pub const USERS: Namespace = Namespace::new("users", 600, 900);
 pub const INSTRUCTORS: Namespace = Namespace::new("instructors", 1800, 1800);
+pub const PROGRESS: Namespace = Namespace::new("progress", 600, 600);
+pub const DASHBOARD: Namespace = Namespace::new("dashboard", 300, 300);
+pub const SESSION: Namespace = Namespace::new("session", 1800, 1800);
 
 /// All of them. Those without a name of their own have variables, and no reads yet.
 pub const NAMESPACES: &[Namespace] = &[
@@ -36,9 +39,9 @@ pub const NAMESPACES: &[Namespace] = &[
     ENROLL_COUNT,
     USERS,
     INSTRUCTORS,
-    Namespace::new("progress", 600, 600),
-    Namespace::new("dashboard", 300, 300),
-    Namespace::new("session", 1800, 1800),
+    PROGRESS,
+    DASHBOARD,
+    SESSION,
     Namespace::new("analytics", 60, 600),
     Namespace::new("system", 30, 30),
     Namespace::new("articles_list", 60, 60),

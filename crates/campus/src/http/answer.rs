@@ -22,6 +22,8 @@ pub(super) enum Audience {
     AnyViewer,
     /// The same body for all who may see it, and not all may.
     Permitted,
+    /// One person's own.
+    OneViewer,
 }
 
 /// A rendered body on its way to a client.
@@ -58,8 +60,8 @@ impl Rendered<'_> {
         let public = "public, max-age=0, must-revalidate";
         let vary = "Authorization, Accept-Encoding";
         match (self.origin, self.audience) {
-            // Read past the cache for this viewer: nobody else's business.
-            (Origin::Database, _) => ("private, no-store", vary),
+            // Read past the cache for this viewer, or theirs alone: nobody else's business.
+            (Origin::Database, _) | (_, Audience::OneViewer) => ("private, no-store", vary),
             (_, Audience::Everyone) => (public, "Accept-Encoding"),
             (_, Audience::AnyViewer) => (public, vary),
             (_, Audience::Permitted) => ("private, max-age=0, must-revalidate", vary),

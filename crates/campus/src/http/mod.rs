@@ -3,6 +3,7 @@
 mod answer;
 mod auth;
 mod cache;
+mod certificates;
 mod content;
 mod courses;
 mod edge;
@@ -11,6 +12,7 @@ mod error;
 mod extract;
 mod health;
 mod page;
+mod progress;
 mod server;
 mod sessions;
 mod site;
@@ -39,6 +41,8 @@ fn routes() -> (Router<Arc<App>>, OpenApi) {
         .merge(courses::routes())
         .merge(content::routes())
         .merge(enrollments::routes())
+        .merge(progress::routes())
+        .merge(certificates::routes())
         .merge(health::routes())
         .merge(cache::routes())
         .split_for_parts();
@@ -88,6 +92,7 @@ pub fn openapi() -> OpenApi {
         (name = "courses", description = "The catalogue"),
         (name = "content", description = "Modules and lessons"),
         (name = "enrollments", description = "Places in courses"),
+        (name = "learning", description = "Progress and certificates"),
         (name = "operations", description = "Health and cache"),
     ),
     components(schemas(error::ProblemBody, error::FieldProblem)),

@@ -9,7 +9,7 @@ use crate::model::{
 use crate::reads::Ending;
 use crate::store::Tx;
 
-const NO_ENROLLMENT: Refusal = Refusal::NotFound("Enrollment not found");
+pub(super) const NO_ENROLLMENT: Refusal = Refusal::NotFound("Enrollment not found");
 const ALREADY: &str = "Already enrolled in this course";
 
 /// A request for a place, for oneself or (by the owner or an admin) for a student.
@@ -124,13 +124,13 @@ impl Learning {
 }
 
 /// To those who have nothing to do with it, an enrollment does not exist.
-fn shown(by: Principal, enrollment: &Enrollment, course: Option<&Course>) -> Result<()> {
+pub(super) fn shown(by: Principal, enrollment: &Enrollment, course: Option<&Course>) -> Result<()> {
     let course = course.ok_or(NO_ENROLLMENT)?;
     let is_shown = enrollment.student_id == by.id || by.governs(course.instructor.id);
     if is_shown { Ok(()) } else { Err(NO_ENROLLMENT.into()) }
 }
 
-fn only(details: Vec<EnrollmentDetail>) -> Result<EnrollmentDetail> {
+pub(super) fn only(details: Vec<EnrollmentDetail>) -> Result<EnrollmentDetail> {
     Ok(details.into_iter().next().ok_or(NO_ENROLLMENT)?)
 }
 

@@ -11,7 +11,7 @@ use crate::model::{
 use crate::reads::{ContentAnswer, Ending, PlainAnswer, Read, Via};
 
 const NO_CONTENT: Refusal = Refusal::NotFound("Course content not found");
-const NOT_ENROLLED: Refusal = Refusal::Forbidden("You are not enrolled in this course");
+pub(super) const NOT_ENROLLED: Refusal = Refusal::Forbidden("You are not enrolled in this course");
 
 impl Learning {
     /// The content, for the enrolled, the owner and admins. Access is settled

@@ -11,6 +11,7 @@ mod enrollment;
 mod lessons;
 mod passwords;
 mod profiles;
+mod progress;
 mod throttle;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::token::TokenKey;
 
 pub use enrollment::EnrollRequest;
 use passwords::Passwords;
+pub use progress::{MOST_MINUTES, ProgressReport};
 use throttle::Throttle;
 
 /// Everything the verbs work with.

@@ -92,6 +92,18 @@ impl Outline {
     pub fn lessons(&self) -> impl Iterator<Item = i64> + '_ {
         self.0.iter().flat_map(|(_, lessons)| lessons.iter().copied())
     }
+
+    /// The lessons of a module.
+    pub fn module(&self, id: i64) -> Option<&[i64]> {
+        let module = self.0.iter().find(|(module, _)| *module == id)?;
+        Some(&module.1)
+    }
+
+    /// The module that a lesson is in.
+    pub fn module_of(&self, lesson_id: i64) -> Option<i64> {
+        let module = self.0.iter().find(|(_, lessons)| lessons.contains(&lesson_id))?;
+        Some(module.0)
+    }
 }
 
 impl Content {

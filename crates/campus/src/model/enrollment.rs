@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Money, Outline, Timestamp};
+use super::{Certificate, Money, Outline, Timestamp, User};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -98,9 +98,39 @@ impl EnrollmentDetail {
         }
     }
 
+    /// Every lesson that there is; a course without lessons is never done.
+    pub fn is_whole(&self) -> bool {
+        self.total_lessons > 0 && self.completed_lessons.len() as i64 == self.total_lessons
+    }
+
     pub fn completion_percentage(&self) -> f64 {
         percent(self.completed_lessons.len() as i64, self.total_lessons)
     }
+}
+
+/// What a student reports of a visit.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Visit {
+    /// Where to go on next time; where it was before when absent.
+    pub lesson_id: Option<i64>,
+    pub minutes: i64,
+}
+
+/// A place in a course, with what a dashboard shows of the course.
+#[derive(Debug, Clone)]
+pub struct Place {
+    pub detail: EnrollmentDetail,
+    pub course_title: String,
+    pub course_slug: String,
+}
+
+/// A person with everything that they learn and have learned.
+#[derive(Debug, Clone)]
+pub struct Learner {
+    pub user: User,
+    /// Active and completed ones, the newest first.
+    pub places: Vec<Place>,
+    pub certificates: Vec<Certificate>,
 }
 
 /// A share in percent with two decimals; integer arithmetic until the last step.

@@ -3,6 +3,7 @@
 //! A leaf: nothing here imports another part of Campus, so every rule can be
 //! read and tested without a database, a cache or a web server.
 
+mod certificate;
 mod content;
 mod course;
 mod enrollment;
@@ -13,6 +14,7 @@ mod refusal;
 mod time;
 mod user;
 
+pub use certificate::{Certificate, CertificateCode};
 pub use content::{
     Content, ContentDraft, Lesson, LessonDraft, MAX_CONTENT_BYTES, MAX_CONTENT_ID, Metadata,
     Module, ModuleDraft, Outline,
@@ -21,7 +23,9 @@ pub use course::{
     Course, CourseDraft, CourseEdit, CourseFilter, CourseSort, CourseStatus, InstructorRef, Level,
     Rating, rating_score, slugify,
 };
-pub use enrollment::{Enrollment, EnrollmentDetail, EnrollmentDraft, EnrollmentStatus, percent};
+pub use enrollment::{
+    Enrollment, EnrollmentDetail, EnrollmentDraft, EnrollmentStatus, Learner, Place, Visit, percent,
+};
 pub use field::{FieldError, Fields, Patch, Window};
 pub use import::{
     ArticleImport, Catalogue, CourseImport, EnrollmentImport, LessonImport, ModuleImport, Origin,

@@ -330,3 +330,91 @@ impl CacheKey for InstructorKey {
         tags.add(Tag::new("user", self.id));
     }
 }
+
+/// `progress:{user}:{course}`
+pub(super) struct ProgressKey {
+    pub(super) course_id: i64,
+}
+
+impl CacheKey for ProgressKey {
+    type Value = PlainAnswer;
+    type Scope = User<i64>;
+    const NAMESPACE: &'static str = lifetimes::PROGRESS.name;
+    const NAME: &'static str = "progress";
+    const VERSION: u16 = 1;
+
+    fn policy() -> Policy {
+        policy(lifetimes::PROGRESS)
+    }
+
+    fn weigh(answer: &PlainAnswer) -> usize {
+        answer.weight()
+    }
+
+    fn segments(&self, key: &mut KeyWriter) {
+        key.push(self.course_id);
+    }
+
+    fn tags(&self, student: &User<i64>, tags: &mut Tags) {
+        tags.add(Tag::new("learner", student.0));
+        tags.add(Tag::new("content", self.course_id));
+    }
+}
+
+/// `user:dashboard:{user}`
+pub(super) struct DashboardKey;
+
+impl CacheKey for DashboardKey {
+    type Value = PlainAnswer;
+    type Scope = User<i64>;
+    const NAMESPACE: &'static str = lifetimes::DASHBOARD.name;
+    const NAME: &'static str = "user:dashboard";
+    const VERSION: u16 = 1;
+
+    fn policy() -> Policy {
+        policy(lifetimes::DASHBOARD)
+    }
+
+    fn weigh(answer: &PlainAnswer) -> usize {
+        answer.weight()
+    }
+
+    fn segments(&self, _: &mut KeyWriter) {}
+
+    fn tags(&self, person: &User<i64>, tags: &mut Tags) {
+        about(person, tags);
+    }
+}
+
+/// `user:session:{user}`
+pub(super) struct SessionKey;
+
+impl CacheKey for SessionKey {
+    type Value = PlainAnswer;
+    type Scope = User<i64>;
+    const NAMESPACE: &'static str = lifetimes::SESSION.name;
+    const NAME: &'static str = "user:session";
+    const VERSION: u16 = 1;
+
+    fn policy() -> Policy {
+        policy(lifetimes::SESSION)
+    }
+
+    fn weigh(answer: &PlainAnswer) -> usize {
+        answer.weight()
+    }
+
+    fn segments(&self, _: &mut KeyWriter) {}
+
+    fn tags(&self, person: &User<i64>, tags: &mut Tags) {
+        about(person, tags);
+    }
+}
+
+/// What ends everything about a person: what they did, where they are enrolled, who they are.
+/// Titles and percentages may lag an edit of a course by the entry's life.
+fn about(person: &User<i64>, tags: &mut Tags) {
+    for kind in ["learner", "member", "user"] {
+        tags.add(Tag::new(kind, person.0));
+    }
+}

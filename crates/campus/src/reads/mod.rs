@@ -27,8 +27,8 @@ pub use report::{CacheReport, NamespaceReport, RedisState};
 use crate::store::{self, Store};
 use crate::wire;
 use keys::{
-    CategoriesKey, ContentKey, CourseKey, EnrolledKey, InstructorKey, ListKey, ProfileKey,
-    SearchKey, SeatsKey,
+    CategoriesKey, ContentKey, CourseKey, DashboardKey, EnrolledKey, InstructorKey, ListKey,
+    ProfileKey, ProgressKey, SearchKey, SeatsKey, SessionKey,
 };
 
 /// The reads of the product, through the cache.
@@ -251,6 +251,38 @@ impl Reads {
         .await
     }
 
+    /// How far a student is in a course; nothing without a place in it.
+    pub async fn progress(
+        &self,
+        via: Via,
+        student_id: i64,
+        course_id: i64,
+    ) -> Result<Read<Option<Arc<PlainAnswer>>>> {
+        self.find_own(via, student_id, &ProgressKey { course_id }, move |store| async move {
+            let detail = store.progress(student_id, course_id).await?;
+            detail.map(|detail| plain(&wire::Progress::from(&detail))).transpose()
+        })
+        .await
+    }
+
+    /// Everything that a person learns and has learned.
+    pub async fn dashboard(&self, via: Via, id: i64) -> Result<Read<Option<Arc<PlainAnswer>>>> {
+        self.find_own(via, id, &DashboardKey, move |store| async move {
+            let learner = store.learner(id).await?;
+            learner.map(|learner| plain(&wire::Dashboard::from(&learner))).transpose()
+        })
+        .await
+    }
+
+    /// The same in short.
+    pub async fn session(&self, via: Via, id: i64) -> Result<Read<Option<Arc<PlainAnswer>>>> {
+        self.find_own(via, id, &SessionKey, move |store| async move {
+            let learner = store.learner(id).await?;
+            learner.map(|learner| plain(&wire::Session::from(&learner))).transpose()
+        })
+        .await
+    }
+
     /// The round trip to Redis; `None` without Redis, an error text when it does not answer.
     pub async fn ping_redis(&self) -> Option<std::result::Result<Duration, String>> {
         let ping = self.cache.ping_redis().await?;
@@ -287,6 +319,29 @@ impl Reads {
         Ok(self.told(read))
     }
 
+    /// What belongs to one person and is stored under their id.
+    async fn find_own<K, F, L>(
+        &self,
+        via: Via,
+        user_id: i64,
+        key: &K,
+        load: F,
+    ) -> Result<Read<Option<Arc<K::Value>>>>
+    where
+        K: CacheKey<Scope = User<i64>>,
+        F: FnOnce(Arc<Store>) -> L + Send + 'static,
+        L: Future<Output = store::Result<Option<K::Value>>> + Send + 'static,
+    {
+        let store = Arc::clone(&self.store);
+        if via == Via::Database {
+            let value = load(store).await?.map(Arc::new);
+            return Ok(Read::from_database(value));
+        }
+        let own = self.cache.scoped(User(user_id));
+        let read = own.find_or_load(key, move || load(store)).await?;
+        Ok(self.told(read))
+    }
+
     fn told<T>(&self, read: Cached<T>) -> Read<T> {
         let tier = match read.source {
             Source::L1 => Some(Tier::L1),
@@ -308,6 +363,10 @@ impl Reads {
         };
         Read { value: read.value, origin }
     }
+}
+
+fn plain(value: &impl serde::Serialize) -> store::Result<PlainAnswer> {
+    Ok(PlainAnswer { body: Body::render(value)? })
 }
 
 impl<T> Read<T> {

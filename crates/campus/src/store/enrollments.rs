@@ -20,10 +20,10 @@ pub struct Ended {
     pub course_ids: Vec<i64>,
 }
 
-const ACTIVE: &str = EnrollmentStatus::Active.as_str();
-const DROPPED: &str = EnrollmentStatus::Dropped.as_str();
+pub(super) const ACTIVE: &str = EnrollmentStatus::Active.as_str();
+pub(super) const DROPPED: &str = EnrollmentStatus::Dropped.as_str();
 
-fn enrollment(row: enrollments::Model) -> Result<Enrollment> {
+pub(super) fn enrollment(row: enrollments::Model) -> Result<Enrollment> {
     Ok(Enrollment {
         id: row.id,
         course_id: row.course_id,
@@ -98,7 +98,7 @@ impl Store {
     }
 }
 
-async fn details<C: ConnectionTrait>(
+pub(super) async fn details<C: ConnectionTrait>(
     db: &C,
     enrollments: Vec<Enrollment>,
 ) -> Result<Vec<EnrollmentDetail>> {
@@ -121,7 +121,7 @@ async fn details<C: ConnectionTrait>(
     Ok(enrollments.into_iter().map(detail).collect())
 }
 
-async fn outlines<C: ConnectionTrait>(
+pub(super) async fn outlines<C: ConnectionTrait>(
     db: &C,
     course_ids: Vec<i64>,
 ) -> Result<HashMap<i64, Outline>> {

@@ -4,6 +4,7 @@
 //! writes happen in a [`Tx`], so that the caller decides what belongs together.
 
 mod catalogue;
+mod certificates;
 mod connect;
 mod content;
 mod courses;
@@ -13,6 +14,7 @@ pub mod lock;
 mod migrations;
 mod outbox;
 mod private;
+mod progress;
 mod tables;
 mod tokens;
 mod users;

@@ -198,6 +198,12 @@ pub mod enrollments {
             to = "super::courses::Column::Id"
         )]
         Course,
+        #[sea_orm(
+            belongs_to = "super::users::Entity",
+            from = "Column::StudentId",
+            to = "super::users::Column::Id"
+        )]
+        Student,
     }
 
     impl ActiveModelBehavior for ActiveModel {}
@@ -219,6 +225,32 @@ pub mod lesson_completions {
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
     pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+pub mod certificates {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "certificates")]
+    pub struct Model {
+        #[sea_orm(primary_key)]
+        pub id: i64,
+        pub enrollment_id: i64,
+        pub code: String,
+        pub issued_at: i64,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {
+        #[sea_orm(
+            belongs_to = "super::enrollments::Entity",
+            from = "Column::EnrollmentId",
+            to = "super::enrollments::Column::Id"
+        )]
+        Enrollment,
+    }
 
     impl ActiveModelBehavior for ActiveModel {}
 }

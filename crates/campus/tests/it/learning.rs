@@ -1,8 +1,11 @@
 //! Places in courses: giving one up, and what else a student does with it.
 
+use campus::config::Settings;
+use campus::model::Role;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::support::{Person, TestApp, counts, on_both};
+use crate::support::{Answer, Person, Postgres, Redis, TestApp, counts, on_both, on_redis, until};
 
 /// A published course with three lessons.
 struct School {
@@ -25,6 +28,40 @@ impl School {
         let student = self.app.student(name).await;
         let id = self.app.enroll(&student, self.course).await.expect(201).id();
         (student, id)
+    }
+
+    /// The ids of the lessons, in their order.
+    async fn lessons(&self) -> Vec<i64> {
+        let path = format!("/courses/{}/content", self.course);
+        let content = self.app.get(&path).by(&self.ada).await.expect(200).json();
+        let modules = content["modules"].as_array().cloned().unwrap_or_default();
+        let lessons = modules.iter().flat_map(|module| module["lessons"].as_array().cloned());
+        lessons.flatten().filter_map(|lesson| lesson["id"].as_i64()).collect()
+    }
+
+    fn lesson_path(&self, lesson: i64) -> String {
+        format!("/courses/{}/lessons/{lesson}/complete", self.course)
+    }
+
+    async fn complete(&self, student: &Person, lesson: i64) -> Answer {
+        self.app.post(&self.lesson_path(lesson)).by(student).await
+    }
+
+    async fn uncomplete(&self, student: &Person, lesson: i64) -> Answer {
+        self.app.delete(&self.lesson_path(lesson)).by(student).await
+    }
+
+    async fn progress(&self, student: &Person) -> Value {
+        let path = format!("/courses/{}/progress", self.course);
+        self.app.get(&path).by(student).await.expect(200).json()
+    }
+
+    async fn certificates(&self, student: &Person) -> Value {
+        self.app.get("/certificates/me").by(student).await.expect(200).json()
+    }
+
+    async fn enrollment(&self, student: &Person, id: i64) -> Value {
+        self.app.get(&format!("/enrollments/{id}")).by(student).await.expect(200).json()
     }
 
     async fn taken_seats(&self) -> Value {
@@ -105,7 +142,7 @@ async fn dropping_at_once(app: TestApp) {
     school.enrolled("eve").await;
     let path = format!("/enrollments/{id}");
     let drop = || async { app.delete(&path).by(&sam).await };
-    let answers = futures_util::future::join_all((0..32).map(|_| drop())).await;
+    let answers = join_all((0..32).map(|_| drop())).await;
     assert_eq!(counts(&answers, [200]), [32]);
     assert_eq!(school.taken_seats().await, 1);
     // Dropping and taking a place at once: whatever comes first, seats and places agree.
@@ -122,4 +159,364 @@ async fn dropping_at_once(app: TestApp) {
             app.delete(&format!("/enrollments/{}", taken.id())).by(&sam).await.expect(200);
         }
     }
+}
+
+on_both!(
+    lessons,
+    lessons_are_done_undone_and_done_again_and_the_last_one_gives_a_certificate_on_sqlite,
+    lessons_are_done_undone_and_done_again_and_the_last_one_gives_a_certificate_on_postgresql
+);
+
+async fn lessons(app: TestApp) {
+    let school = School::on(app).await;
+    let (sam, id) = school.enrolled("sam").await;
+    let lessons = school.lessons().await;
+    assert_eq!(school.progress(&sam).await["progress_percent"], 0.0);
+    let first = school.complete(&sam, lessons[0]).await.expect(200);
+    assert_eq!(first.header("cache-control"), "private, no-store");
+    let first = first.json();
+    assert_eq!(first["progress_percent"], 33.33);
+    assert_eq!(first["completed_lessons"], json!([lessons[0]]));
+    assert_eq!(
+        (&first["total_lessons"], &first["last_lesson_id"]),
+        (&json!(3), &json!(lessons[0]))
+    );
+    assert_eq!(school.progress(&sam).await, first, "what the write answered is what is read");
+    assert_eq!(school.complete(&sam, lessons[0]).await.expect(200).json(), first, "once is enough");
+    let undone = school.uncomplete(&sam, lessons[0]).await.expect(200).json();
+    assert_eq!(undone["progress_percent"], 0.0);
+    assert_eq!(school.uncomplete(&sam, lessons[0]).await.expect(200).json(), undone);
+    for lesson in [-1, 0, 987_654] {
+        assert_eq!(school.complete(&sam, lesson).await.refused(404), "Lesson not found");
+        school.uncomplete(&sam, lesson).await.refused(404);
+    }
+    for lesson in &lessons {
+        assert_eq!(school.certificates(&sam).await["total"], 0);
+        school.complete(&sam, *lesson).await.expect(200);
+    }
+    let done = school.enrollment(&sam, id).await;
+    assert_eq!(done["status"], "completed");
+    assert!(done["completed_at"].is_string() && done["started_at"].is_string(), "{done}");
+    assert_eq!(done["completion_percentage"], 100.0);
+    let certificates = school.certificates(&sam).await;
+    assert_eq!(certificates["total"], 1);
+    // Undone and done again, and more content: the one certificate stays.
+    school.uncomplete(&sam, lessons[2]).await.expect(200);
+    assert_eq!(school.progress(&sam).await["progress_percent"], 66.67);
+    school.complete(&sam, lessons[2]).await.expect(200);
+    let modules = format!("/courses/{}/content/modules", school.course);
+    let more = json!({"title": "Three", "lessons": [{"title": "Fourth"}]});
+    school.app.post(&modules).by(&school.ada).json(more).await.expect(201);
+    assert_eq!(school.progress(&sam).await["progress_percent"], 75.0);
+    assert_eq!(school.enrollment(&sam, id).await["status"], "completed");
+    assert_eq!(school.certificates(&sam).await, certificates);
+    let refused = school.app.delete(&format!("/enrollments/{id}")).by(&sam).await;
+    assert_eq!(refused.refused(409), "A completed course cannot be dropped");
+}
+
+on_both!(
+    reports,
+    a_report_moves_the_place_to_go_on_from_and_adds_its_time_on_sqlite,
+    a_report_moves_the_place_to_go_on_from_and_adds_its_time_on_postgresql
+);
+
+async fn reports(app: TestApp) {
+    let school = School::on(app).await;
+    let (sam, id) = school.enrolled("sam").await;
+    let lessons = school.lessons().await;
+    let path = format!("/enrollments/{id}/progress");
+    let report = async |body: Value| school.app.patch(&path).by(&sam).json(body).await;
+    let first = json!({"lesson_id": lessons[1], "time_spent_minutes": 25});
+    let seen = report(first).await.expect(200).json();
+    assert_eq!(
+        (&seen["last_lesson_id"], &seen["time_spent_minutes"]),
+        (&json!(lessons[1]), &json!(25))
+    );
+    assert_eq!(seen["completed_lessons"], json!([lessons[1]]));
+    assert_eq!(school.enrollment(&sam, id).await, seen);
+    let seen = report(json!({"time_spent_minutes": 5})).await.expect(200).json();
+    assert_eq!(
+        (&seen["last_lesson_id"], &seen["time_spent_minutes"]),
+        (&json!(lessons[1]), &json!(30))
+    );
+    let content = format!("/courses/{}/content", school.course);
+    let content = school.app.get(&content).by(&sam).await.expect(200).json();
+    let module = &content["modules"][0]["id"];
+    let seen = report(json!({"module_id": module})).await.expect(200).json();
+    assert_eq!(seen["completed_modules"], json!([module]));
+    assert_eq!(seen["completed_lessons"], json!([lessons[0], lessons[1]]));
+    for wrong in [
+        json!({"lesson_id": 987_654}),
+        json!({"module_id": lessons[0]}),
+        json!({"time_spent_minutes": -1}),
+        json!({"time_spent_minutes": 1441}),
+        json!({"lesson": 1}),
+    ] {
+        report(wrong).await.refused(422);
+    }
+    let seen = report(json!({"lesson_id": lessons[2]})).await.expect(200).json();
+    assert_eq!((&seen["status"], &seen["time_spent_minutes"]), (&json!("completed"), &json!(30)));
+    let (dan, gone) = school.enrolled("dan").await;
+    school.app.delete(&format!("/enrollments/{gone}")).by(&dan).await.expect(200);
+    let late = school.app.patch(&format!("/enrollments/{gone}/progress")).by(&dan);
+    assert_eq!(late.json(json!({})).await.refused(409), "The enrollment was dropped");
+}
+
+on_both!(
+    one_lesson,
+    what_one_student_does_at_once_counts_once_and_every_minute_counts_on_sqlite,
+    what_one_student_does_at_once_counts_once_and_every_minute_counts_on_postgresql
+);
+
+async fn one_lesson(app: TestApp) {
+    let school = School::on(app).await;
+    let (sam, id) = school.enrolled("sam").await;
+    let lessons = school.lessons().await;
+    let many = (0..64).map(|_| school.complete(&sam, lessons[0]));
+    assert_eq!(counts(&join_all(many).await, [200]), [64]);
+    let seen = school.enrollment(&sam, id).await;
+    assert_eq!(seen["completed_lessons"], json!([lessons[0]]));
+    assert_eq!(seen["version"], 2, "one of them changed something");
+    let path = format!("/enrollments/{id}/progress");
+    let minutes = (1..=64).map(|minutes| {
+        let body = json!({ "time_spent_minutes": minutes });
+        school.app.patch(&path).by(&sam).json(body).send()
+    });
+    assert_eq!(counts(&join_all(minutes).await, [200]), [64]);
+    assert_eq!(school.enrollment(&sam, id).await["time_spent_minutes"], 64 * 65 / 2);
+    // Done and undone at once: whichever comes last is what everything then says.
+    for _ in 0..10 {
+        let (done, undone) =
+            tokio::join!(school.complete(&sam, lessons[1]), school.uncomplete(&sam, lessons[1]));
+        assert_eq!(counts(&[done, undone], [200]), [2]);
+        let stored = school.enrollment(&sam, id).await;
+        let progress = school.progress(&sam).await;
+        assert_eq!(progress["completed_lessons"], stored["completed_lessons"]);
+        assert_eq!(progress["progress_percent"], stored["completion_percentage"]);
+    }
+}
+
+on_both!(
+    last_lesson,
+    the_last_lesson_done_many_times_at_once_gives_one_certificate_on_sqlite,
+    the_last_lesson_done_many_times_at_once_gives_one_certificate_on_postgresql
+);
+
+async fn last_lesson(app: TestApp) {
+    let school = School::on(app).await;
+    let lessons = school.lessons().await;
+    for round in 0..5 {
+        let (sam, _) = school.enrolled(&format!("sam{round}")).await;
+        for lesson in &lessons[..2] {
+            school.complete(&sam, *lesson).await.expect(200);
+        }
+        let many = (0..16).map(|_| school.complete(&sam, lessons[2]));
+        assert_eq!(counts(&join_all(many).await, [200]), [16]);
+        assert_eq!(school.certificates(&sam).await["total"], 1);
+    }
+    // Dropping at the same time: either there is a certificate and a place, or neither.
+    for round in 0..10 {
+        let (eve, id) = school.enrolled(&format!("eve{round}")).await;
+        for lesson in &lessons[..2] {
+            school.complete(&eve, *lesson).await.expect(200);
+        }
+        let before = school.taken_seats().await.as_i64();
+        let path = format!("/enrollments/{id}");
+        let (done, dropped) = tokio::join!(
+            school.complete(&eve, lessons[2]),
+            school.app.delete(&path).by(&eve).send()
+        );
+        let seen = school.enrollment(&eve, id).await;
+        let seats = school.taken_seats().await.as_i64();
+        if done.status == 200 {
+            dropped.refused(409);
+            assert_eq!((&seen["status"], seats), (&json!("completed"), before));
+            assert_eq!(school.certificates(&eve).await["total"], 1);
+        } else {
+            assert_eq!(done.refused(403), "You are not enrolled in this course");
+            dropped.expect(200);
+            assert_eq!((&seen["status"], seats), (&json!("dropped"), before.map(|n| n - 1)));
+            assert_eq!(school.certificates(&eve).await["total"], 0);
+        }
+    }
+}
+
+on_both!(
+    certificates,
+    a_certificate_is_shown_to_its_people_and_verified_by_everybody_on_sqlite,
+    a_certificate_is_shown_to_its_people_and_verified_by_everybody_on_postgresql
+);
+
+async fn certificates(app: TestApp) {
+    let school = School::on(app).await;
+    let app = &school.app;
+    let (sam, _) = school.enrolled("sam").await;
+    let (eve, bob) = (app.student("eve").await, app.instructor("bob").await);
+    for lesson in school.lessons().await {
+        school.complete(&sam, lesson).await.expect(200);
+    }
+    let certificate = school.certificates(&sam).await["items"][0].clone();
+    let path = format!("/certificates/{}", certificate["id"]);
+    app.get(&path).await.refused(401);
+    app.get("/certificates/me").await.refused(401);
+    for shown in [&sam, &school.ada, &school.root] {
+        let seen = app.get(&path).by(shown).await.expect(200);
+        assert_eq!(seen.header("cache-control"), "private, no-store");
+        assert_eq!(seen.json(), certificate);
+    }
+    for stranger in [&eve, &bob] {
+        assert_eq!(app.get(&path).by(stranger).await.refused(404), "Certificate not found");
+    }
+    assert_eq!(school.certificates(&eve).await["total"], 0);
+    let code = certificate["code"].as_str().unwrap_or("").to_owned();
+    assert_eq!(code.len(), 32);
+    for spelled in [code.clone(), code.to_lowercase()] {
+        let verified = app.get(&format!("/certificates/verify/{spelled}")).await.expect(200);
+        let expected = json!({"valid": true, "certificate": {
+            "code": code, "course": {"id": school.course, "title": "Rust"},
+            "student_name": "sam of the tests", "issued_at": certificate["issued_at"]}});
+        assert_eq!(verified.json(), expected);
+    }
+    for unknown in ["A".repeat(32), "1".to_owned(), format!("{code}A")] {
+        app.get(&format!("/certificates/verify/{unknown}")).await.refused(404);
+    }
+    let account = format!("/users/{}", sam.id);
+    app.delete(&account).by(&school.root).await.expect(204);
+    app.get(&format!("/certificates/verify/{code}")).await.refused(404);
+}
+
+on_both!(
+    own_reads,
+    what_a_student_reads_of_themselves_is_theirs_alone_and_follows_every_write_on_sqlite,
+    what_a_student_reads_of_themselves_is_theirs_alone_and_follows_every_write_on_postgresql
+);
+
+async fn own_reads(app: TestApp) {
+    let school = School::on(app).await;
+    let app = &school.app;
+    let (sam, id) = school.enrolled("sam").await;
+    let (eve, bob) = (app.student("eve").await, app.instructor("bob").await);
+    let progress = format!("/courses/{}/progress", school.course);
+    for path in [progress.as_str(), "/users/me/dashboard", "/users/me/session"] {
+        app.get(path).await.refused(401);
+        let (miss, hit) = (app.get(path).by(&sam).await, app.get(path).by(&sam).await);
+        assert_eq!((miss.cache(), hit.cache()), ("MISS", "HIT"), "{path}");
+        assert_eq!(miss.body, hit.body);
+        for answer in [&miss, &hit] {
+            assert_eq!(answer.header("cache-control"), "private, no-store", "{path}");
+        }
+    }
+    for outsider in [&eve, &bob, &school.ada, &school.root] {
+        let refused = app.get(&progress).by(outsider).await.refused(403);
+        assert_eq!(refused, "You are not enrolled in this course");
+        let lesson = school.lessons().await[0];
+        school.complete(outsider, lesson).await.refused(403);
+        let session = app.get("/users/me/session").by(outsider).await.expect(200).json();
+        assert_eq!((&session["user_id"], &session["enrolled"]), (&json!(outsider.id), &json!([])));
+        let path = format!("/enrollments/{id}/progress");
+        let report = app.patch(&path).by(outsider).json(json!({"time_spent_minutes": 1})).await;
+        assert!([403, 404].contains(&report.status), "{}", report.text());
+    }
+    let lessons = school.lessons().await;
+    let path = format!("/enrollments/{id}/progress");
+    let report = json!({"lesson_id": lessons[0], "time_spent_minutes": 7});
+    app.patch(&path).by(&sam).json(report).await.expect(200);
+    let seen = app.get("/users/me/dashboard").by(&sam).await.expect(200).json();
+    assert_eq!(seen["user"]["username"], "sam");
+    let entry = &seen["enrollments"][0];
+    let course = json!({"id": school.course, "title": "Rust", "slug": "rust"});
+    assert_eq!((&entry["course"], &entry["status"]), (&course, &json!("active")));
+    assert_eq!(
+        (&entry["progress_percent"], &entry["last_lesson_id"]),
+        (&json!(33.33), &json!(lessons[0]))
+    );
+    let totals = json!({"active": 1, "completed": 0, "time_spent_minutes": 7});
+    assert_eq!((&seen["totals"], &seen["certificates"]), (&totals, &json!([])));
+    for lesson in &lessons {
+        school.complete(&sam, *lesson).await.expect(200);
+    }
+    let seen = app.get("/users/me/dashboard").by(&sam).await.expect(200).json();
+    assert_eq!(seen["totals"]["completed"], 1);
+    assert_eq!(seen["certificates"], school.certificates(&sam).await["items"]);
+    let session = app.get("/users/me/session").by(&sam).await.expect(200).json();
+    let course = school.course.to_string();
+    assert_eq!(
+        session,
+        json!({"user_id": sam.id, "role": "student",
+        "enrolled": [school.course], "progress": {course: 100.0}})
+    );
+}
+
+/// What a student reads of themselves, by either server.
+async fn own_bodies(app: &TestApp, student: &Person, course: i64) -> Vec<Value> {
+    let mut bodies = Vec::new();
+    for path in [
+        format!("/courses/{course}/progress"),
+        "/users/me/dashboard".to_owned(),
+        "/users/me/session".to_owned(),
+        format!("/courses/{course}/seats"),
+    ] {
+        bodies.push(app.get(&path).by(student).await.json());
+    }
+    bodies
+}
+
+/// Enrolling (O11), learning (O12) and dropping (O13), each seen by the other server.
+async fn two_servers(settings: impl Fn() -> Settings) {
+    let school = School::on(TestApp::with(settings()).await.connected().await).await;
+    let second = school.app.twin(settings()).await.connected().await;
+    let (sam, lessons) = (school.app.student("sam").await, school.lessons().await);
+    let other = school.app.published(&school.ada, "Untouched").await;
+    let untouched = format!("/courses/{other}");
+    let mut place = 0;
+    for step in ["enroll", "complete", "uncomplete", "report", "drop", "enroll again"] {
+        for app in [&school.app, &second] {
+            own_bodies(app, &sam, school.course).await;
+            app.get(&untouched).await.expect(200);
+        }
+        match step {
+            "complete" => school.complete(&sam, lessons[0]).await.expect(200),
+            "uncomplete" => school.uncomplete(&sam, lessons[0]).await.expect(200),
+            "report" => {
+                let path = format!("/enrollments/{place}/progress");
+                let report = json!({"module_id": null, "time_spent_minutes": 9});
+                school.app.patch(&path).by(&sam).json(report).await.expect(200)
+            }
+            "drop" => {
+                school.app.delete(&format!("/enrollments/{place}")).by(&sam).await.expect(200)
+            }
+            _ => {
+                let answer = school.app.enroll(&sam, school.course).await.expect(201);
+                place = answer.id();
+                answer
+            }
+        };
+        let here = own_bodies(&school.app, &sam, school.course).await;
+        // Here at once, there as soon as the message has arrived.
+        let admin = school.app.token(sam.id, Role::Admin);
+        let no_cache = async |path: &str| {
+            let asked = school.app.get(path).bearer(&admin).header("cache-control", "no-cache");
+            asked.await.expect(200).json()
+        };
+        assert_eq!(here[1], no_cache("/users/me/dashboard").await, "{step}");
+        assert_eq!(here[2], no_cache("/users/me/session").await, "{step}");
+        until("the other server has heard of it", async || {
+            own_bodies(&second, &sam, school.course).await == here
+        })
+        .await;
+        assert_eq!(second.get(&untouched).await.cache(), "HIT", "{step}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_other_server_sees_what_a_student_did_on_sqlite() {
+    let redis = Redis::start().await;
+    two_servers(|| on_redis(&redis)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_other_server_sees_what_a_student_did_on_postgresql() {
+    let (redis, cluster) = (Redis::start().await, Postgres::start());
+    let database_url = || Some(cluster.url());
+    two_servers(|| Settings { database_url: database_url(), ..on_redis(&redis) }).await;
 }

@@ -3,6 +3,7 @@
 mod m0001_foundation;
 mod m0002_user_names;
 mod m0003_outbox;
+mod m0004_certificates;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait, async_trait};
 
@@ -15,6 +16,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_foundation::Migration),
             Box::new(m0002_user_names::Migration),
             Box::new(m0003_outbox::Migration),
+            Box::new(m0004_certificates::Migration),
         ]
     }
 }

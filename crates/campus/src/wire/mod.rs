@@ -3,10 +3,14 @@
 //! Cached answers are rendered from these, so a hit and a miss and the answer
 //! of a write cannot differ. Requests are described beside their handlers.
 
+mod dashboard;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::model::{self, CourseStatus, EnrollmentStatus, Level, Metadata, Money, Role, Timestamp};
+
+pub use dashboard::{Dashboard, Session};
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Course {
@@ -291,6 +295,104 @@ pub struct EnrollmentList {
     pub total: i64,
     pub skip: i64,
     pub limit: i64,
+}
+
+/// How far a student is in a course.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Progress {
+    pub course_id: i64,
+    pub user_id: i64,
+    #[schema(example = 66.67)]
+    pub progress_percent: f64,
+    pub completed_lessons: Vec<i64>,
+    pub total_lessons: i64,
+    /// Where to go on.
+    pub last_lesson_id: Option<i64>,
+    pub updated_at: Timestamp,
+}
+
+impl From<&model::EnrollmentDetail> for Progress {
+    fn from(detail: &model::EnrollmentDetail) -> Self {
+        let enrollment = &detail.enrollment;
+        Self {
+            course_id: enrollment.course_id,
+            user_id: enrollment.student_id,
+            progress_percent: detail.completion_percentage(),
+            completed_lessons: detail.completed_lessons.clone(),
+            total_lessons: detail.total_lessons,
+            last_lesson_id: enrollment.last_lesson_id,
+            updated_at: enrollment.last_accessed_at.unwrap_or(enrollment.enrolled_at),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Certificate {
+    pub id: i64,
+    #[schema(example = "MFRGGZDFMZTWQ2LKNNWG23TPOBYXE43U")]
+    pub code: String,
+    pub course: CertifiedCourse,
+    pub student: PersonRef,
+    pub issued_at: Timestamp,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CertifiedCourse {
+    pub id: i64,
+    pub title: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PersonRef {
+    pub id: i64,
+    pub full_name: String,
+}
+
+impl From<&model::Certificate> for Certificate {
+    fn from(certificate: &model::Certificate) -> Self {
+        let model::Certificate { course_id, course_title, student_id, student_name, .. } =
+            certificate;
+        Self {
+            id: certificate.id,
+            code: certificate.code.as_str().to_owned(),
+            course: CertifiedCourse { id: *course_id, title: course_title.clone() },
+            student: PersonRef { id: *student_id, full_name: student_name.clone() },
+            issued_at: certificate.issued_at,
+        }
+    }
+}
+
+/// A page of one's certificates.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CertificateList {
+    pub items: Vec<Certificate>,
+    pub total: i64,
+    pub skip: i64,
+    pub limit: i64,
+}
+
+/// What anybody learns from a code: who completed what, and when.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Verification {
+    pub valid: bool,
+    pub certificate: VerifiedCertificate,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct VerifiedCertificate {
+    pub code: String,
+    pub course: CertifiedCourse,
+    pub student_name: String,
+    pub issued_at: Timestamp,
+}
+
+impl From<&model::Certificate> for Verification {
+    fn from(certificate: &model::Certificate) -> Self {
+        let Certificate { code, course, student, issued_at, .. } = Certificate::from(certificate);
+        let certificate =
+            VerifiedCertificate { code, course, student_name: student.full_name, issued_at };
+        Self { valid: true, certificate }
+    }
 }
 
 /// What a login or a refresh gives.
