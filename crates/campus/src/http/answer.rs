@@ -145,6 +145,14 @@ pub(super) fn personal(status: StatusCode, body: &impl Serialize) -> Response {
     }
 }
 
+/// The same as a table.
+pub(super) fn personal_csv(table: Vec<u8>) -> Response {
+    let mut response = personal_bytes(StatusCode::OK, table.into());
+    let csv = HeaderValue::from_static("text/csv; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, csv);
+    response
+}
+
 fn personal_bytes(status: StatusCode, bytes: Bytes) -> Response {
     let mut response = Response::new(HttpBody::from(bytes));
     *response.status_mut() = status;

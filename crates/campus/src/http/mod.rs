@@ -6,6 +6,7 @@ mod cache;
 mod certificates;
 mod content;
 mod courses;
+mod csv;
 mod edge;
 mod enrollments;
 mod error;
@@ -13,6 +14,7 @@ mod extract;
 mod health;
 mod page;
 mod progress;
+mod roster;
 mod server;
 mod sessions;
 mod site;
@@ -42,6 +44,7 @@ fn routes() -> (Router<Arc<App>>, OpenApi) {
         .merge(content::routes())
         .merge(enrollments::routes())
         .merge(progress::routes())
+        .merge(roster::routes())
         .merge(certificates::routes())
         .merge(health::routes())
         .merge(cache::routes())

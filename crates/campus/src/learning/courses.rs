@@ -10,7 +10,7 @@ use crate::reads::{CourseAnswer, Ending, Listed, Read, Via};
 use crate::store::Tx;
 
 pub(super) const NO_COURSE: Refusal = Refusal::NotFound("Course not found");
-const NOT_OWNER: Refusal = Refusal::Forbidden("You do not own this course");
+pub(super) const NOT_OWNER: Refusal = Refusal::Forbidden("You do not own this course");
 const NOT_INSTRUCTOR: Refusal = Refusal::Forbidden("Only instructors may create courses");
 
 impl Learning {

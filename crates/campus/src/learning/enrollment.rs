@@ -1,10 +1,10 @@
 //! Places in courses: taking one, looking at it, giving it up.
 
-use super::courses::{NO_COURSE, visible};
+use super::courses::{NO_COURSE, NOT_OWNER, visible};
 use super::{Error, GONE, Learning, Result, overtaken};
 use crate::model::{
     Course, CourseStatus, Enrollment, EnrollmentDetail, EnrollmentDraft, EnrollmentStatus, Fields,
-    Money, Principal, Refusal, Window,
+    Money, Principal, Refusal, RosterEntry, Window,
 };
 use crate::reads::Ending;
 use crate::store::Tx;
@@ -92,6 +92,25 @@ impl Learning {
             shown(by, &enrollment, course.as_ref())?;
         }
         only(self.store.details(vec![enrollment]).await?)
+    }
+
+    /// Who has or had a place in a course, for its owner and admins.
+    pub async fn roster(
+        &self,
+        by: Principal,
+        course_id: i64,
+        window: Window,
+    ) -> Result<(Vec<RosterEntry>, i64)> {
+        let course = self.store.course(course_id).await?.ok_or(NO_COURSE)?;
+        if !by.governs(course.instructor.id) {
+            let is_visible = match course.status {
+                CourseStatus::Published => true,
+                CourseStatus::Archived => self.store.is_enrolled(by.id, course_id).await?,
+                CourseStatus::Draft => false,
+            };
+            return Err(if is_visible { NOT_OWNER } else { NO_COURSE }.into());
+        }
+        Ok(self.store.roster(course_id, window).await?)
     }
 
     /// Gives a place up; the seat is free in the same moment. Doing it twice is doing it once.

@@ -124,6 +124,13 @@ pub struct Place {
     pub course_slug: String,
 }
 
+/// A place in a course, with whose it is.
+#[derive(Debug, Clone)]
+pub struct RosterEntry {
+    pub detail: EnrollmentDetail,
+    pub student_name: String,
+}
+
 /// A person with everything that they learn and have learned.
 #[derive(Debug, Clone)]
 pub struct Learner {

@@ -24,7 +24,8 @@ pub use course::{
     Rating, rating_score, slugify,
 };
 pub use enrollment::{
-    Enrollment, EnrollmentDetail, EnrollmentDraft, EnrollmentStatus, Learner, Place, Visit, percent,
+    Enrollment, EnrollmentDetail, EnrollmentDraft, EnrollmentStatus, Learner, Place, RosterEntry,
+    Visit, percent,
 };
 pub use field::{FieldError, Fields, Patch, Window};
 pub use import::{

@@ -5,15 +5,16 @@ use std::collections::HashMap;
 
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, JoinType, Order, QueryFilter, QueryOrder,
-    QuerySelect, RelationTrait, Select, Set,
+    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, JoinType, Order, PaginatorTrait,
+    QueryFilter, QueryOrder, QuerySelect, RelationTrait, Select, Set,
 };
 
 use super::enrollments::{ACTIVE, DROPPED, details, enrollment, outlines};
-use super::tables::{courses, enrollments, lesson_completions};
+use super::tables::{courses, enrollments, lesson_completions, users};
 use super::{Error, Result, Store, Tx};
 use crate::model::{
-    Enrollment, EnrollmentDetail, EnrollmentStatus, Learner, Outline, Place, Timestamp, Visit,
+    Enrollment, EnrollmentDetail, EnrollmentStatus, Learner, Outline, Place, RosterEntry,
+    Timestamp, Visit, Window,
 };
 
 fn live_of(student_id: i64) -> Select<enrollments::Entity> {
@@ -51,6 +52,33 @@ impl Store {
         let places = self.places(id).await?;
         let certificates = self.every_certificate_of(id).await?;
         Ok(Some(Learner { user, places, certificates }))
+    }
+
+    /// A page of everybody who has or had a place in a course, in the order in which they came,
+    /// so that pages stay as they are while people enroll.
+    pub async fn roster(&self, course_id: i64, window: Window) -> Result<(Vec<RosterEntry>, i64)> {
+        let all = enrollments::Entity::find().filter(enrollments::Column::CourseId.eq(course_id));
+        let total = all.clone().count(&self.reader).await?;
+        let page = all
+            .order_by(enrollments::Column::Id, Order::Asc)
+            .offset(window.skip as u64)
+            .limit(window.limit as u64);
+        let rows = page.all(&self.reader).await?;
+        let rows: Result<Vec<Enrollment>> = rows.into_iter().map(enrollment).collect();
+        let details = self.details(rows?).await?;
+        let names: Vec<(i64, String)> = users::Entity::find()
+            .select_only()
+            .columns([users::Column::Id, users::Column::FullName])
+            .filter(users::Column::Id.is_in(details.iter().map(|d| d.enrollment.student_id)))
+            .into_tuple()
+            .all(&self.reader)
+            .await?;
+        let names: HashMap<i64, String> = names.into_iter().collect();
+        let entry = |detail: EnrollmentDetail| {
+            let student_name = names.get(&detail.enrollment.student_id).cloned();
+            RosterEntry { detail, student_name: student_name.unwrap_or_default() }
+        };
+        Ok((details.into_iter().map(entry).collect(), total as i64))
     }
 
     async fn places(&self, student_id: i64) -> Result<Vec<Place>> {

@@ -297,6 +297,33 @@ pub struct EnrollmentList {
     pub limit: i64,
 }
 
+/// A place in a course and whose it is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RosterEntry {
+    pub student: PersonRef,
+    #[serde(flatten)]
+    pub enrollment: Enrollment,
+}
+
+impl From<model::RosterEntry> for RosterEntry {
+    fn from(entry: model::RosterEntry) -> Self {
+        let id = entry.detail.enrollment.student_id;
+        Self {
+            student: PersonRef { id, full_name: entry.student_name },
+            enrollment: Enrollment::from(entry.detail),
+        }
+    }
+}
+
+/// A page of a course's enrollments.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Roster {
+    pub items: Vec<RosterEntry>,
+    pub total: i64,
+    pub skip: i64,
+    pub limit: i64,
+}
+
 /// How far a student is in a course.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Progress {

@@ -447,6 +447,54 @@ async fn own_reads(app: TestApp) {
     );
 }
 
+on_both!(
+    roster,
+    a_course_shows_its_owner_who_is_enrolled_as_json_and_as_a_table_on_sqlite,
+    a_course_shows_its_owner_who_is_enrolled_as_json_and_as_a_table_on_postgresql
+);
+
+async fn roster(app: TestApp) {
+    let school = School::on(app).await;
+    let app = &school.app;
+    let path = format!("/courses/{}/enrollments", school.course);
+    let (sam, id) = school.enrolled("sam").await;
+    let formula = json!({"full_name": "=HYPERLINK(\"http://evil\")"});
+    app.put(&format!("/users/{}", sam.id)).by(&sam).json(formula).await.expect(200);
+    let (eve, dropped) = school.enrolled("eve").await;
+    app.delete(&format!("/enrollments/{dropped}")).by(&eve).await.expect(200);
+    let bob = app.instructor("bob").await;
+    app.get(&path).await.refused(401);
+    for outsider in [&sam, &eve, &bob] {
+        assert_eq!(app.get(&path).by(outsider).await.refused(403), "You do not own this course");
+    }
+    app.get("/courses/424242/enrollments").by(&school.root).await.refused(404);
+    let draft = app.draft(&school.ada, "Secret").await;
+    app.get(&format!("/courses/{draft}/enrollments")).by(&bob).await.refused(404);
+    for reader in [&school.ada, &school.root] {
+        let seen = app.get(&path).by(reader).await.expect(200);
+        assert_eq!(seen.header("cache-control"), "private, no-store");
+        let list = seen.json();
+        assert_eq!((&list["total"], &list["items"][0]["id"]), (&json!(2), &json!(id)));
+        assert_eq!(list["items"][0]["student"]["id"], sam.id);
+        assert_eq!(list["items"][1]["status"], "dropped");
+        assert!(!seen.text().contains("@example.org"), "no addresses");
+    }
+    let page = app.get(&format!("{path}?limit=1&format=csv")).by(&school.ada).await.expect(200);
+    assert_eq!(page.header("content-type"), "text/csv; charset=utf-8");
+    assert_eq!(page.header("x-total-count"), "2");
+    assert!(page.header("link").contains("skip=1&limit=1&format=csv>; rel=\"next\""));
+    let text = page.text();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(lines[0].starts_with("enrollment_id,student_id,student_name,status,"), "{text}");
+    let start = format!("{id},{},\"'=HYPERLINK(\"\"http://evil\"\")\",active,", sam.id);
+    assert!(lines[1].starts_with(&start), "{text}");
+    let asked = app.get(&path).by(&school.ada).header("accept", "text/csv").await.expect(200);
+    assert_eq!(asked.header("content-type"), "text/csv; charset=utf-8");
+    app.get(&format!("{path}?format=xml")).by(&school.ada).await.refused(422);
+    app.get(&format!("{path}?limit=0")).by(&school.ada).await.refused(422);
+}
+
 /// What a student reads of themselves, by either server.
 async fn own_bodies(app: &TestApp, student: &Person, course: i64) -> Vec<Value> {
     let mut bodies = Vec::new();
