@@ -227,6 +227,7 @@ impl Inner {
         }
     }
 
+    #[inline(never)]
     fn is_fresh_in_l1(&self, key: &[u8]) -> bool {
         let entry = self.l1.as_ref().and_then(|l1| l1.get(key));
         entry.is_some_and(|entry| self.clock.now() < entry.soft)

@@ -3,10 +3,11 @@
 #[cfg(any(test, fuzzing))]
 mod any_reply;
 mod backplane;
+mod fault;
 mod link;
 mod reply;
 
-use std::{fmt, io::Write as _, sync::Arc, time::Duration};
+use std::{io::Write as _, sync::Arc, time::Duration};
 
 use redis::{
     Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline, RedisWrite, ToRedisArgs,
@@ -22,6 +23,7 @@ use self::{
 };
 pub(crate) use self::{
     backplane::Ears,
+    fault::Fault,
     link::{Opening, Undrained},
 };
 use crate::{
@@ -45,39 +47,6 @@ const INVALIDATE_TIMEOUT: Duration = Duration::from_millis(250);
 const GENERATION_KEYS_BYTES: usize = 256;
 /// What an envelope adds to its payload at most: head, key, names, checksum.
 const ENVELOPE_BYTES: usize = 2048;
-
-/// Why Redis gave no answer. Carries no text from the wire: it may quote keys or secrets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// Not connected, or the breaker is open.
-    Down,
-    TimedOut,
-    /// The connection broke.
-    Broken,
-    /// Redis answered that it will not serve, with this code.
-    Refused(&'static str),
-}
-
-impl Fault {
-    fn needs_new_connection(&self) -> bool {
-        matches!(self, Self::Broken | Self::Refused("READONLY" | "NOAUTH" | "WRONGPASS"))
-    }
-
-    fn is_refusal(&self) -> bool {
-        matches!(self, Self::Refused(_))
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Down => f.write_str("not connected"),
-            Self::TimedOut => f.write_str("no answer in time"),
-            Self::Broken => f.write_str("connection failed"),
-            Self::Refused(code) => write!(f, "refused with {code}"),
-        }
-    }
-}
 
 /// How long one read may wait for Redis in all, whatever the number of commands.
 pub(crate) struct Budget {

@@ -2,7 +2,7 @@
 
 use super::{
     flights::Outcome,
-    redis::{NAMES, Redis},
+    server::{NAMES, Redis},
     world::{Item, Line, Process, Reader, Reading, SOFT_MS, TICK_MS, World},
     writers::{Sending, Writing},
 };

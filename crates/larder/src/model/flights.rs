@@ -1,7 +1,7 @@
 //! Reads: L1, boarding, and the flights, step by step as `read.rs` and `trip/` carry them out.
 
 use super::{
-    redis::NAMES,
+    server::NAMES,
     world::{Held, Judged, Link, Reading, SOFT_MS, World, envelope},
 };
 use crate::{

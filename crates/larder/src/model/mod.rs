@@ -10,7 +10,7 @@ mod actions;
 mod backplane;
 mod configurations;
 mod flights;
-mod redis;
 mod search;
+mod server;
 mod world;
 mod writers;

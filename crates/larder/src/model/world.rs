@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use super::{
     flights::Flight,
-    redis::{Data, NAMES, Redis},
+    server::{Data, NAMES, Redis},
     writers::{Sending, Writer, Writing},
 };
 use crate::{

@@ -3,7 +3,7 @@
 
 use super::{
     flights::Outcome,
-    redis::NAMES,
+    server::NAMES,
     world::{Item, Link, Process, Reading, Setting, World, hash_of},
 };
 use crate::{
