@@ -41,7 +41,8 @@ fn values_of_other_keys_are_found() {
 fn a_minute_of_faults_shows_no_broken_promise() {
     let output = history(&["--seconds", "60", "--seed", "1", "--json"]);
     let text = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{text}");
+    let problem = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{problem}{text}");
     let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(report["violations"], 0);
     assert!(report["reads"].as_u64() > Some(2_000), "{text}");
