@@ -221,8 +221,8 @@ pub enum Ack {
 }
 
 impl Cache {
-    /// Makes what `names` names (more than 10,000 names count as everything) unservable: call it after the database has committed, and
-    /// acknowledge the write after it returns.
+    /// Makes what `names` names unservable (more than 10,000 names count as everything): call it
+    /// after the database has committed, and acknowledge the write after it returns.
     ///
     /// The order is Redis, then this process, then the answer. The cost is one script in Redis,
     /// whatever the number of entries under a tag. Reads that began before may still return the
