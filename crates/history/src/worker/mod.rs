@@ -16,6 +16,7 @@ use std::{
 use clap::{Args, ValueEnum};
 use fastrand::Rng;
 use larder::{Cache, L2State};
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines, Stdin},
     time,
@@ -23,10 +24,17 @@ use tokio::{
 
 use crate::{Failure, item::GROUP, record::Journal, table::Table};
 
-const READERS: u64 = 24;
-const WRITERS: u64 = 3;
+const READERS: usize = 24;
+const WRITERS: usize = 3;
+/// No operation may take longer, whatever happens around it.
+const LAST_OPERATION: Duration = Duration::from_secs(25);
 /// What all processes begin their keys in Redis with.
 pub(crate) const PREFIX: &str = "h:";
+
+tokio::task_local! {
+    /// Which of the readers and writers a task is.
+    static NUMBER: usize;
+}
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct WorkerArgs {
@@ -65,11 +73,14 @@ struct Worker {
     aged: Cache,
     table: Table,
     journal: Journal,
+    process: u32,
     keys: u32,
     bug: Option<Bug>,
     is_stopping: AtomicBool,
     /// The next write ends this process between its COMMIT and its invalidation.
     must_abort: AtomicBool,
+    /// What each task waits for, to say so if it never ends.
+    waits_for: Vec<Mutex<&'static str>>,
 }
 
 /// Runs until its parent says so or is gone.
@@ -83,25 +94,31 @@ pub(crate) async fn run(args: WorkerArgs) -> Result<(), Failure> {
         cache,
         table,
         journal: Journal::create(&args.log)?,
+        process: args.process,
         keys: args.keys,
         bug: args.bug,
         is_stopping: AtomicBool::new(false),
         must_abort: AtomicBool::new(false),
+        waits_for: (0..READERS + WRITERS).map(|_| Mutex::new("")).collect(),
     });
     let mut orders = BufReader::new(tokio::io::stdin()).lines();
     say("ready")?;
     let mut tasks = Vec::new();
     for number in 0..READERS + WRITERS {
-        let rng = Rng::with_seed(args.seed ^ (u64::from(args.process) << 32) ^ (number << 16));
-        let worker = Arc::clone(&worker);
-        tasks.push(tokio::spawn(async move {
+        let seed = args.seed ^ (u64::from(args.process) << 32) ^ ((number as u64) << 16);
+        let (worker, rng) = (Arc::clone(&worker), Rng::with_seed(seed));
+        tasks.push(tokio::spawn(NUMBER.scope(number, async move {
             if number < READERS { worker.read(rng).await } else { worker.write(rng).await }
-        }));
+        })));
     }
     worker.follow(&mut orders).await?;
     worker.is_stopping.store(true, Relaxed);
+    let end = time::Instant::now() + LAST_OPERATION;
     for task in tasks {
-        task.await??;
+        match time::timeout_at(end, task).await {
+            Ok(ended) => ended??,
+            Err(_) => return Err(worker.at_work().into()),
+        }
     }
     worker.journal.note_safely(&[])?;
     say("stopped")?;
@@ -134,6 +151,22 @@ impl Worker {
 
     fn is_stopping(&self) -> bool {
         self.is_stopping.load(Relaxed)
+    }
+
+    /// Says what the current task begins to wait for.
+    fn begins(&self, what: &'static str) {
+        NUMBER.with(|number| *self.waits_for[*number].lock() = what);
+    }
+
+    /// What the tasks that have not ended wait for, for a message.
+    fn at_work(&self) -> String {
+        let at: Vec<&str> = self.waits_for.iter().map(|what| *what.lock()).collect();
+        format!(
+            "process {}: {LAST_OPERATION:?} after the order to stop a task waits still; all of them: \
+             {at:?}; {:?}",
+            self.process,
+            self.cache.stats()
+        )
     }
 
     /// A key for a reader: every second time one of the hot ones.

@@ -61,10 +61,13 @@ impl Worker {
                     _ => Mode::Glance,
                 };
                 let waits = if rng.u8(..100) < 4 { rng.u32(..MOST_WAITS) } else { u32::MAX };
+                self.begins(mode.name());
                 self.read_once(&mut rng, key, mode, waits).await?;
             }
+            self.begins("nothing");
             pause(&mut rng, LONGEST_PAUSE).await;
         }
+        self.begins("the end");
         Ok(())
     }
 

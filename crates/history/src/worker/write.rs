@@ -55,8 +55,10 @@ impl Worker {
             if let Err(Unwritten::Log(error)) = self.write_once(&mut rng, target).await {
                 return Err(error.into());
             }
+            self.begins("nothing");
             pause(&mut rng, LONGEST_PAUSE).await;
         }
+        self.begins("the end");
         Ok(())
     }
 
@@ -76,7 +78,9 @@ impl Worker {
 
     async fn write_once(&self, rng: &mut Rng, target: Target) -> Result<(), Unwritten> {
         let (fate, rows) = (Fate::random(rng), target.rows(self.keys));
+        self.begins("BEGIN");
         let tx = self.table.begin().await?;
+        self.begins("its statements");
         if fate == Fate::RolledBack {
             table::poison(&tx, rows).await?;
             pause(rng, LONGEST_TRANSACTION).await;
@@ -93,6 +97,7 @@ impl Worker {
             return self.doubt(rng, tx, &changes, names).await;
         }
         self.commit(tx, &changes).await?;
+        self.begins("the invalidation");
         if self.must_abort.load(Relaxed) {
             std::process::abort();
         }
@@ -107,6 +112,7 @@ impl Worker {
     }
 
     async fn commit(&self, tx: DatabaseTransaction, changes: &Changes) -> Result<(), Unwritten> {
+        self.begins("COMMIT");
         self.note(Event::Committing, changes)?;
         tx.commit().await?;
         self.note(Event::Committed, changes)
