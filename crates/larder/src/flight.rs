@@ -2,8 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use futures_util::{FutureExt, future::Shared};
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 
 #[cfg(not(all(test, shuttle)))]
 use parking_lot::Mutex;
@@ -43,13 +42,16 @@ pub(crate) enum Landing {
 pub(crate) struct Flight {
     id: u64,
     pub(crate) birth: Birth,
-    landing: Shared<oneshot::Receiver<Landing>>,
+    /// Everybody waits for themselves: with a future that one polls for all, the others hang if that
+    /// one goes away as the flight lands.
+    landing: watch::Receiver<Option<Landing>>,
 }
 
 impl Flight {
     /// Waits for the end. Dropping this future leaves the flight to the others.
-    pub(crate) async fn land(self) -> Landing {
-        self.landing.await.unwrap_or(Landing::Abandoned)
+    pub(crate) async fn land(mut self) -> Landing {
+        let landed = self.landing.wait_for(Option::is_some).await;
+        landed.ok().and_then(|landing| landing.clone()).unwrap_or(Landing::Abandoned)
     }
 }
 
@@ -104,11 +106,11 @@ impl Flights {
         if let Some(flight) = flying.filter(|flight| flight.birth.is_joinable(at)) {
             return Boarding::Joined(flight.clone());
         }
-        let (landing, landed) = oneshot::channel();
+        let (landing, landed) = watch::channel(None);
         air.flown += 1;
         let id = air.flown;
         let birth = Birth { born: at.stamps.now(), began: at.now, slots, loads_only };
-        let flight = Flight { id, birth, landing: landed.shared() };
+        let flight = Flight { id, birth, landing: landed };
         air.by_key.insert(Arc::clone(key), flight.clone());
         let pilot =
             Pilot { flights: Arc::clone(self), key: Arc::clone(key), id, landing: Some(landing) };
@@ -126,7 +128,7 @@ pub(crate) struct Pilot {
     flights: Arc<Flights>,
     key: Arc<str>,
     id: u64,
-    landing: Option<oneshot::Sender<Landing>>,
+    landing: Option<watch::Sender<Option<Landing>>>,
 }
 
 impl Pilot {
@@ -135,7 +137,7 @@ impl Pilot {
     pub(crate) fn announce(&mut self, landing: Landing) {
         if let Some(waiting) = self.landing.take() {
             // Nobody waiting is fine: the value is cached all the same.
-            let _ = waiting.send(landing);
+            let _ = waiting.send(Some(landing));
         }
     }
 
@@ -157,5 +159,38 @@ impl Pilot {
 impl Drop for Pilot {
     fn drop(&mut self) {
         self.leave();
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt as _;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::protocol::{stamps::Stamps, window::Window};
+
+    /// No waiting reader may depend on another one's being polled again.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn a_reader_who_leaves_as_the_flight_lands_takes_nobody_elses_wake_up() {
+        let (flights, key) = (Arc::new(Flights::default()), Arc::from("key"));
+        let (stamps, window) = (Stamps::new(1), Window::closed());
+        for _ in 0..20_000 {
+            let at = Moment { now: 0, window: &window, stamps: &stamps };
+            let boarded = flights.board(&key, Slots::default(), false, Company::Alone, at);
+            let Boarding::Leads(flight, mut pilot) = boarded else { panic!("nobody else flies") };
+            let patient: Vec<_> = (0..2).map(|_| tokio::spawn(flight.clone().land())).collect();
+            for _ in 0..4 {
+                let flight = flight.clone();
+                tokio::spawn(async move { flight.land().now_or_never().is_some() });
+            }
+            tokio::spawn(async move { pilot.land(Landing::GaveUp) });
+            for reader in patient {
+                let landing = timeout(Duration::from_secs(10), reader).await;
+                assert!(matches!(landing, Ok(Ok(Landing::GaveUp))), "a reader waits for ever");
+            }
+        }
     }
 }
