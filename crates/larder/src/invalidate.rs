@@ -332,7 +332,10 @@ impl Invalidations {
 
 impl Inner {
     pub(crate) async fn apply_or_queue(&self, row: Arc<Row>) -> Ack {
-        let Some(l2) = &self.l2 else { return Ack::Queued };
+        let Some(l2) = &self.l2 else {
+            self.applied(&row);
+            return Ack::Applied;
+        };
         let (mut write, mut act) = Write::begin();
         loop {
             let mut event = Event::Done;

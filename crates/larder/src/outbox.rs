@@ -7,11 +7,13 @@
 use std::{
     error::Error,
     future::Future,
+    panic::AssertUnwindSafe,
     pin::Pin,
     sync::{Arc, Weak},
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time};
 
@@ -121,7 +123,7 @@ impl Cache {
     /// this process. Other processes are told by the row in the outbox, once it is visible.
     ///
     /// `outcome` asks the database until it knows (PostgreSQL: `pg_xact_status`); it runs in a task
-    /// of its own.
+    /// of its own. If it panics, the write counts as committed.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -134,7 +136,9 @@ impl Cache {
         inner.stamps.soil(&row.hashes);
         inner.stamps.bump(&row.hashes);
         tokio::spawn(async move {
-            if outcome.await == Outcome::Committed {
+            let ended = AssertUnwindSafe(outcome).catch_unwind().await;
+            // Who panicked does not know: it may be in the database.
+            if !matches!(ended, Ok(Outcome::Aborted)) {
                 inner.apply_or_queue(Arc::clone(&row)).await;
             }
             inner.stamps.clean(&row.hashes);

@@ -2,7 +2,8 @@
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
-use larder::{Ack, Cache, L2State, Names};
+use larder::{Ack, Cache, L2State, Names, Outcome};
+use tokio::sync::oneshot;
 
 use crate::{
     outbox_table::Table,
@@ -54,6 +55,48 @@ async fn redis_is_not_read_before_the_rows_of_the_outage_are_applied() {
     until("the barrier is passed", || cache.stats().l2 == L2State::Up).await;
     assert_eq!(table.open(), 0);
     assert_eq!(database.read(&cache.fresh(), 1).await.value.version, 1);
+}
+
+#[tokio::test]
+async fn what_was_loaded_while_a_commit_was_in_doubt_is_not_kept() {
+    let redis = Redis::start().await;
+    for tiers in Tiers::ALL {
+        let (cache, database) =
+            (tiers.cache(&redis).await, Database::slow(Duration::from_millis(300)));
+        let (known, outcome) = oneshot::channel();
+        let outcome = async { outcome.await.unwrap_or(Outcome::Aborted) };
+        cache.invalidate_in_doubt(names(), outcome);
+        let reading = tokio::spawn({
+            let (cache, database) = (cache.clone(), database.clone());
+            async move { database.read(&cache, 1).await.value.version }
+        });
+        until("the old version is read", || database.loads() == 1).await;
+        let written = database.write();
+        let _ = known.send(Outcome::Committed);
+        assert_eq!(reading.await.expect("no panic"), 0, "it began before the COMMIT");
+        assert_eq!(database.read(&cache, 1).await.value.version, written, "{tiers:?}");
+        cache.invalidate(names()).await; // the next tiers begin with nothing
+    }
+}
+
+#[tokio::test]
+async fn an_outcome_that_panics_counts_as_committed() {
+    let redis = Redis::start().await;
+    for tiers in Tiers::ALL {
+        let (cache, database) = (tiers.cache(&redis).await, Database::default());
+        database.read(&cache, 1).await;
+        let written = database.write();
+        cache.invalidate_in_doubt(names(), async { panic!("a bug of the application") });
+        assert_eq!(database.read(&cache, 1).await.value.version, written, "{tiers:?}");
+        let loads = || database.loads();
+        while {
+            let before = loads();
+            database.read(&cache, 1).await;
+            loads() > before
+        } {
+            tokio::time::sleep(Duration::from_millis(5)).await; // until it is cached again
+        }
+    }
 }
 
 #[tokio::test]
