@@ -28,6 +28,7 @@ pub struct App {
     pub clock: Clock,
     pub trusted_proxies: Vec<Network>,
     pub tiers: String,
+    cache_clock: larder::Clock,
     store: Arc<Store>,
     started: Instant,
     health: Mutex<Option<(Instant, Health)>>,
@@ -78,7 +79,11 @@ impl App {
 
     fn assemble(config: &Config, clock: Clock, store: Store) -> Result<Self, BuildError> {
         let store = Arc::new(store);
-        let mut builder = cache_builder(config)?;
+        let cache_clock = match clock {
+            Clock::System => larder::Clock::system(),
+            Clock::Manual(_) => larder::Clock::manual(),
+        };
+        let mut builder = cache_builder(config)?.clock(cache_clock.clone());
         if config.redis.is_some() {
             builder = builder.outbox(Rows(Arc::clone(&store)));
         }
@@ -100,6 +105,7 @@ impl App {
             clock,
             trusted_proxies: config.trusted_proxies.clone(),
             tiers: tiers(config),
+            cache_clock,
             store,
             started: Instant::now(),
             health: Mutex::new(None),
@@ -108,6 +114,13 @@ impl App {
 
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Moves a manual clock, and that by which the cache's entries age; the system clock cannot
+    /// be moved.
+    pub fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+        self.cache_clock.advance(by);
     }
 
     pub fn uptime(&self) -> Duration {

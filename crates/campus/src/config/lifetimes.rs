@@ -28,6 +28,11 @@ pub const INSTRUCTORS: Namespace = Namespace::new("instructors", 1800, 1800);
 pub const PROGRESS: Namespace = Namespace::new("progress", 600, 600);
 pub const DASHBOARD: Namespace = Namespace::new("dashboard", 300, 300);
 pub const SESSION: Namespace = Namespace::new("session", 1800, 1800);
+/// Of a course; those below are for the other entries of the namespace.
+pub const ANALYTICS: Namespace = Namespace::new("analytics", 60, 600);
+pub const STUDENT_ANALYTICS: Lifetime = Lifetime::seconds(45, 1200);
+pub const PLATFORM_ANALYTICS: Lifetime = Lifetime::seconds(60, 2700);
+pub const SYSTEM: Namespace = Namespace::new("system", 30, 30);
 
 /// All of them. Those without a name of their own have variables, and no reads yet.
 pub const NAMESPACES: &[Namespace] = &[
@@ -42,8 +47,8 @@ pub const NAMESPACES: &[Namespace] = &[
     PROGRESS,
     DASHBOARD,
     SESSION,
-    Namespace::new("analytics", 60, 600),
-    Namespace::new("system", 30, 30),
+    ANALYTICS,
+    SYSTEM,
     Namespace::new("articles_list", 60, 60),
     Namespace::new("articles", 300, 300),
     Namespace::new("tags", 300, 300),

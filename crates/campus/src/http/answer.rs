@@ -10,6 +10,7 @@ use super::extract::Conditions;
 use crate::reads::{Body, Encoding, Freshness, Origin, Tier};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(super) const CSV: HeaderValue = HeaderValue::from_static("text/csv; charset=utf-8");
 pub(super) const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
@@ -148,8 +149,7 @@ pub(super) fn personal(status: StatusCode, body: &impl Serialize) -> Response {
 /// The same as a table.
 pub(super) fn personal_csv(table: Vec<u8>) -> Response {
     let mut response = personal_bytes(StatusCode::OK, table.into());
-    let csv = HeaderValue::from_static("text/csv; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, csv);
+    response.headers_mut().insert(header::CONTENT_TYPE, CSV);
     response
 }
 

@@ -1,5 +1,6 @@
 //! The web layer: every route in one table, every middleware in one function.
 
+mod analytics;
 mod answer;
 mod auth;
 mod cache;
@@ -46,6 +47,7 @@ fn routes() -> (Router<Arc<App>>, OpenApi) {
         .merge(progress::routes())
         .merge(roster::routes())
         .merge(certificates::routes())
+        .merge(analytics::routes())
         .merge(health::routes())
         .merge(cache::routes())
         .split_for_parts();
@@ -96,6 +98,7 @@ pub fn openapi() -> OpenApi {
         (name = "content", description = "Modules and lessons"),
         (name = "enrollments", description = "Places in courses"),
         (name = "learning", description = "Progress and certificates"),
+        (name = "analytics", description = "Figures of courses, students and the platform"),
         (name = "operations", description = "Health and cache"),
     ),
     components(schemas(error::ProblemBody, error::FieldProblem)),

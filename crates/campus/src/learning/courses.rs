@@ -36,7 +36,7 @@ impl Learning {
     }
 
     /// The owner and admins see everything, the enrolled keep seeing an archived course.
-    async fn sees_unpublished(
+    pub(super) async fn sees_unpublished(
         &self,
         viewer: Option<Principal>,
         id: i64,

@@ -8,6 +8,7 @@
 pub mod accounts;
 mod courses;
 mod enrollment;
+mod figures;
 mod lessons;
 mod passwords;
 mod profiles;

@@ -8,9 +8,11 @@ mod content;
 mod course;
 mod enrollment;
 mod field;
+mod figures;
 mod import;
 mod money;
 mod refusal;
+mod student;
 mod time;
 mod user;
 
@@ -28,11 +30,16 @@ pub use enrollment::{
     Visit, percent,
 };
 pub use field::{FieldError, Fields, Patch, Window};
+pub use figures::{
+    CourseFigures, LessonFigures, PlaceGroup, PlatformFigures, RoleCounts, StatusCounts, TopCourse,
+    Totals, Windows, quotient,
+};
 pub use import::{
     ArticleImport, Catalogue, CourseImport, EnrollmentImport, LessonImport, ModuleImport, Origin,
     PersonImport, RatingImport,
 };
 pub use money::Money;
 pub use refusal::Refusal;
+pub use student::{Pace, Risk, StudentCourse, StudentFigures};
 pub use time::Timestamp;
 pub use user::{InstructorProfile, NewUser, Principal, ProfileEdit, Role, User};

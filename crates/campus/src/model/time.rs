@@ -26,6 +26,12 @@ impl Timestamp {
         self.0.div_euclid(1_000_000)
     }
 
+    /// The day in UTC, as `YYYY-MM-DD`.
+    pub fn date(self) -> String {
+        let time = DateTime::<Utc>::from_timestamp_micros(self.0).unwrap_or_default();
+        time.format("%Y-%m-%d").to_string()
+    }
+
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {
         let micros = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);

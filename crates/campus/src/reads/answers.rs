@@ -86,7 +86,7 @@ impl Body {
     }
 
     /// The bytes it takes, with what is made later. JSON packs to less than a half.
-    fn weight(&self) -> usize {
+    pub(super) fn weight(&self) -> usize {
         let tags = 128;
         let packed = if self.bytes.len() < PACK_FROM { 0 } else { self.bytes.len() / 2 };
         self.bytes.len() + tags + packed

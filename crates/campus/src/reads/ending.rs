@@ -29,7 +29,8 @@ impl Ending {
 
     pub fn user_deleted(id: i64, ended: &Ended, courses: &[i64], articles: &[i64]) -> Self {
         let names = Names::new().tag(user(id)).tag(member(id)).tag(learner(id)).tag(platform());
-        let mut names = tagged(names, seats, &ended.course_ids);
+        let names = tagged(names, seats, &ended.course_ids);
+        let mut names = tagged(names, course_figures, &ended.course_ids);
         if !courses.is_empty() {
             names = tagged(names, course, courses).tag(Tag::named("courses"));
         }

@@ -6,6 +6,7 @@
 
 mod answers;
 mod ending;
+mod figures;
 mod keys;
 mod outbox;
 mod report;
@@ -20,6 +21,7 @@ pub use answers::{
     ProfileAnswer,
 };
 pub use ending::{Ending, Listed};
+pub use figures::StudentAnswer;
 pub use keys::CourseQuery;
 pub use outbox::{Crash, Rows};
 pub use report::{CacheReport, NamespaceReport, RedisState};

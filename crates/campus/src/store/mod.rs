@@ -10,6 +10,7 @@ mod content;
 mod courses;
 mod enrollments;
 mod error;
+mod figures;
 pub mod lock;
 mod migrations;
 mod outbox;

@@ -224,7 +224,14 @@ pub mod lesson_completions {
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-    pub enum Relation {}
+    pub enum Relation {
+        #[sea_orm(
+            belongs_to = "super::enrollments::Entity",
+            from = "Column::EnrollmentId",
+            to = "super::enrollments::Column::Id"
+        )]
+        Enrollment,
+    }
 
     impl ActiveModelBehavior for ActiveModel {}
 }

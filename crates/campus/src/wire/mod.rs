@@ -4,13 +4,15 @@
 //! of a write cannot differ. Requests are described beside their handlers.
 
 mod dashboard;
+mod figures;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::model::{self, CourseStatus, EnrollmentStatus, Level, Metadata, Money, Role, Timestamp};
 
-pub use dashboard::{Dashboard, Session};
+pub use dashboard::{Dashboard, DashboardCourse, Session};
+pub use figures::{CourseAnalytics, StudentAnalytics};
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Course {
@@ -43,11 +45,17 @@ pub struct InstructorRef {
     pub full_name: String,
 }
 
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Rating {
     /// `null` while nobody has voted.
     pub average: Option<f64>,
     pub count: i64,
+}
+
+impl From<model::Rating> for Rating {
+    fn from(rating: model::Rating) -> Self {
+        Self { average: rating.average(), count: rating.count }
+    }
 }
 
 impl From<&model::Course> for Course {
@@ -67,7 +75,7 @@ impl From<&model::Course> for Course {
             },
             max_students: course.max_students,
             enrolled_count: course.enrolled_count,
-            rating: Rating { average: course.rating.average(), count: course.rating.count },
+            rating: Rating::from(course.rating),
             published_at: course.published_at,
             created_at: course.created_at,
             updated_at: course.updated_at,

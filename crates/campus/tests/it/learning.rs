@@ -32,11 +32,7 @@ impl School {
 
     /// The ids of the lessons, in their order.
     async fn lessons(&self) -> Vec<i64> {
-        let path = format!("/courses/{}/content", self.course);
-        let content = self.app.get(&path).by(&self.ada).await.expect(200).json();
-        let modules = content["modules"].as_array().cloned().unwrap_or_default();
-        let lessons = modules.iter().flat_map(|module| module["lessons"].as_array().cloned());
-        lessons.flatten().filter_map(|lesson| lesson["id"].as_i64()).collect()
+        self.app.lessons(&self.ada, self.course).await
     }
 
     fn lesson_path(&self, lesson: i64) -> String {
@@ -44,7 +40,7 @@ impl School {
     }
 
     async fn complete(&self, student: &Person, lesson: i64) -> Answer {
-        self.app.post(&self.lesson_path(lesson)).by(student).await
+        self.app.complete(student, self.course, lesson).await
     }
 
     async fn uncomplete(&self, student: &Person, lesson: i64) -> Answer {

@@ -87,14 +87,17 @@ impl TestApp {
     }
 
     pub(crate) async fn with(settings: Settings) -> Self {
-        let folder = Arc::new(TempDir::new().expect("a temporary folder"));
-        Self::launch(settings, folder, Clock::System).await
+        Self::with_settings_and_clock(settings, Clock::System).await
     }
 
     /// On a clock that stands still until the test moves it.
     pub(crate) async fn with_clock(clock: Clock) -> Self {
+        Self::with_settings_and_clock(Settings::default(), clock).await
+    }
+
+    pub(crate) async fn with_settings_and_clock(settings: Settings, clock: Clock) -> Self {
         let folder = Arc::new(TempDir::new().expect("a temporary folder"));
-        Self::launch(Settings::default(), folder, clock).await
+        Self::launch(settings, folder, clock).await
     }
 
     /// A second application on the database of this one.
@@ -188,6 +191,20 @@ impl TestApp {
     pub(crate) async fn write_content(&self, teacher: &Person, id: i64) {
         let path = format!("/courses/{id}/content");
         self.put(&path).by(teacher).json(content()).await.expect(200);
+    }
+
+    /// The ids of a course's lessons, in their order.
+    pub(crate) async fn lessons(&self, teacher: &Person, id: i64) -> Vec<i64> {
+        let path = format!("/courses/{id}/content");
+        let content = self.get(&path).by(teacher).await.expect(200).json();
+        let modules = content["modules"].as_array().cloned().unwrap_or_default();
+        let lessons = modules.iter().flat_map(|module| module["lessons"].as_array().cloned());
+        lessons.flatten().filter_map(|lesson| lesson["id"].as_i64()).collect()
+    }
+
+    pub(crate) async fn complete(&self, student: &Person, course: i64, lesson: i64) -> Answer {
+        let path = format!("/courses/{course}/lessons/{lesson}/complete");
+        self.post(&path).by(student).await
     }
 
     pub(crate) async fn enroll(&self, student: &Person, course: i64) -> Answer {
