@@ -90,7 +90,7 @@ impl StudentFigures {
     pub fn taught_by(&self, instructor_id: i64) -> Option<Self> {
         let own = self.courses.iter().filter(|course| course.instructor_id == instructor_id);
         let courses: Vec<StudentCourse> = own.cloned().collect();
-        (!courses.is_empty()).then(|| Self { courses, ..*self })
+        (!courses.is_empty()).then_some(Self { courses, ..*self })
     }
 
     /// The first moment that [`StudentCourse::recent`] goes back to.

@@ -465,6 +465,36 @@ async fn what_nobody_changed_is_served_past_its_soft_life_and_counted_again_behi
 }
 
 #[tokio::test]
+async fn two_servers_count_once_between_them() {
+    let redis = Redis::start().await;
+    let app = TestApp::with_settings_and_clock(on_redis(&redis), Clock::manual(START)).await;
+    let mut here = School::on(app.connected().await).await;
+    let there = here.app.twin(on_redis(&redis)).await.connected().await;
+    let (path, lesson) = (of_course(here.course), here.lesson(0).await);
+    let before = here.app.get(&path).by(&here.root).await.expect(200).body;
+    assert_eq!(there.get(&path).by(&here.root).await.expect(200).body, before);
+    here.app.complete(&here.sam, here.course, lesson).await.expect(200);
+    for server in [&here.app, &there] {
+        let answer = server.get(&path).by(&here.root).await.expect(200);
+        assert_eq!((answer.cache(), &answer.body), ("HIT", &before));
+    }
+    here.later(SOFT);
+    there.app.advance(SOFT);
+    let mut counted = before.clone();
+    until("the other server has counted the lesson", async || {
+        counted = there.get(&path).by(&here.root).await.expect(200).body;
+        counted != before
+    })
+    .await;
+    assert_eq!(here.app.get(&path).by(&here.root).await.expect(200).body, counted);
+    let mut loads = 0;
+    for server in [&here.app, &there] {
+        loads += server.counters(&here.root, "analytics").await["loads"].as_u64().unwrap_or(0);
+    }
+    assert_eq!(loads, 2);
+}
+
+#[tokio::test]
 async fn figures_that_cannot_be_counted_are_an_error_and_never_cached() {
     let school = School::with(Settings::default()).await;
     let sql = Sql::file(&school.app.folder.path().join("campus.db")).await;

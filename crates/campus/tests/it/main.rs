@@ -1,6 +1,7 @@
 //! Campus through its HTTP interface and its program, on databases and Redis servers of each test's own.
 
 mod accounts;
+mod analytics;
 mod bad_input;
 mod caching;
 mod concurrency;
