@@ -72,10 +72,6 @@ impl School {
         }
     }
 
-    async fn figures(&self, path: &str) -> Value {
-        self.app.get(path).by(&self.root).await.expect(200).json()
-    }
-
     async fn lesson(&self, nth: usize) -> i64 {
         self.app.lessons(&self.ada, self.course).await[nth]
     }
