@@ -1,6 +1,7 @@
 //! Figures over many rows, counted by the database. What is divided or rounded is in the model.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
 
 use sea_orm::sea_query::{Asterisk, Expr, Query, SimpleExpr};
 use sea_orm::{
@@ -123,8 +124,8 @@ impl Store {
         Ok(PlatformFigures {
             users: self.users_by_role().await?,
             courses: self.courses_by_status().await?,
-            enrollments: self.windows(lately::<enrollments::Entity>(enrolled, now)).await?,
-            completions: self.windows(lately::<lesson_completions::Entity>(completed, now)).await?,
+            enrollments: self.windows::<enrollments::Entity>(enrolled, now).await?,
+            completions: self.windows::<lesson_completions::Entity>(completed, now).await?,
             top_courses: self.top_courses().await?,
             generated_at: now,
         })
@@ -158,9 +159,12 @@ impl Store {
         Ok(counts)
     }
 
-    async fn windows<E: EntityTrait>(&self, lately: Select<E>) -> Result<Windows> {
-        let counts: Option<(i64, i64, i64)> = lately.into_tuple().one(&self.reader).await?;
-        let (last_24h, last_7d, last_30d) = counts.unwrap_or_default();
+    /// Each row is counted once, in the shortest span that it is in.
+    async fn windows<E: EntityTrait>(&self, at: E::Column, now: Timestamp) -> Result<Windows> {
+        let [day, week, month] = [0..1, 1..7, 7..30].map(|days| of_days::<E>(at, now, days));
+        let last_24h = self.number(day).await?;
+        let last_7d = last_24h + self.number(week).await?;
+        let last_30d = last_7d + self.number(month).await?;
         Ok(Windows { last_24h, last_7d, last_30d })
     }
 
@@ -217,15 +221,10 @@ fn by<E: EntityTrait>(select: Select<E>, column: E::Column) -> Select<E> {
     select.select_only().column(column).column_as(rows(), "count").group_by(column)
 }
 
-/// How many rows are of the last day, week and month, in one pass over an index.
-fn lately<E: EntityTrait>(at: E::Column, now: Timestamp) -> Select<E> {
-    let since = |days: i64| at.gte(now.0 - days * DAY);
-    E::find()
-        .select_only()
-        .column_as(rows_where(since(1)), "day")
-        .column_as(rows_where(since(7)), "week")
-        .column_as(rows(), "month")
-        .filter(since(30))
+/// The rows that are so many days old. A moment that is still to come counts as today.
+fn of_days<E: EntityTrait>(at: E::Column, now: Timestamp, days: Range<i64>) -> Select<E> {
+    let since = E::find().filter(at.gte(now.0 - days.end * DAY));
+    if days.start == 0 { since } else { since.filter(at.lt(now.0 - days.start * DAY)) }
 }
 
 fn most_popular() -> Select<courses::Entity> {
@@ -371,8 +370,9 @@ mod tests {
             "places of a student": places_ever(1),
             "users by role": by(live_users(), users::Column::Role),
             "courses by status": by(live_courses(), courses::Column::Status),
-            "enrollments lately": lately::<enrollments::Entity>(enrolled, NOW),
-            "completions lately": lately::<lesson_completions::Entity>(completed, NOW),
+            "enrollments lately": counted(of_days::<enrollments::Entity>(enrolled, NOW, 0..1)),
+            "completions lately":
+                counted(of_days::<lesson_completions::Entity>(completed, NOW, 7..30)),
             "most popular": most_popular(),
             "users": counted(live_users()),
             "courses": counted(live_courses()),
