@@ -2,6 +2,7 @@
 
 mod analytics;
 mod answer;
+mod articles;
 mod auth;
 mod cache;
 mod certificates;
@@ -48,6 +49,7 @@ fn routes() -> (Router<Arc<App>>, OpenApi) {
         .merge(roster::routes())
         .merge(certificates::routes())
         .merge(analytics::routes())
+        .merge(articles::routes())
         .merge(health::routes())
         .merge(cache::routes())
         .split_for_parts();
@@ -99,6 +101,7 @@ pub fn openapi() -> OpenApi {
         (name = "enrollments", description = "Places in courses"),
         (name = "learning", description = "Progress and certificates"),
         (name = "analytics", description = "Figures of courses, students and the platform"),
+        (name = "articles", description = "What instructors write, and its tags"),
         (name = "operations", description = "Health and cache"),
     ),
     components(schemas(error::ProblemBody, error::FieldProblem)),

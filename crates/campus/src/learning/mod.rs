@@ -6,6 +6,7 @@
 //! one between its commit and its invalidation.
 
 pub mod accounts;
+mod articles;
 mod courses;
 mod enrollment;
 mod figures;
@@ -97,6 +98,13 @@ impl Learning {
 fn found<T>(read: Read<Option<T>>, missing: Refusal) -> Result<Read<T>> {
     let Read { value, origin } = read;
     value.map(|value| Read { value, origin }).ok_or(Error::Absent(missing, origin))
+}
+
+/// Whoever asks, as the database has them, held until the commit: what they do at once is
+/// done in turn, and the deletion of their account waits.
+async fn held(tx: &Tx, by: Principal) -> Result<Principal> {
+    let user = tx.user_to_edit(by.id).await?.ok_or(GONE)?.user;
+    Ok(Principal { id: user.id, role: user.role })
 }
 
 /// For a write whose `WHERE version = ..` matched nothing: somebody was faster.

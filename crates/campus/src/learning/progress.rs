@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::courses::{NO_COURSE, visible};
 use super::enrollment::{NO_ENROLLMENT, only, shown};
 use super::lessons::NOT_ENROLLED;
-use super::{Error, GONE, Learning, Result, found, overtaken};
+use super::{Error, GONE, Learning, Result, found, held, overtaken};
 use crate::model::{
     Certificate, CertificateCode, CourseStatus, Enrollment, EnrollmentDetail, EnrollmentStatus,
     Fields, Outline, Principal, Refusal, Visit, Window,
@@ -175,13 +175,6 @@ impl Learning {
 
 fn is_to_finish(detail: &EnrollmentDetail) -> bool {
     detail.is_whole() && detail.enrollment.status == EnrollmentStatus::Active
-}
-
-/// Whoever asks, as the database has them, held until the commit: what they do at once is
-/// done in turn, and the deletion of their account waits.
-async fn held(tx: &Tx, by: Principal) -> Result<Principal> {
-    let user = tx.user_to_edit(by.id).await?.ok_or(GONE)?.user;
-    Ok(Principal { id: user.id, role: user.role })
 }
 
 /// The lessons of a report, each with its module.

@@ -207,7 +207,7 @@ fn check_seats(fields: &mut Fields, max_students: Option<i64>) {
     }
 }
 
-fn check_slug(fields: &mut Fields, slug: &str) {
+pub(super) fn check_slug(fields: &mut Fields, slug: &str) {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     let edges = slug.starts_with('-') || slug.ends_with('-');
     if slug.is_empty() || slug.len() > 200 || edges || !slug.bytes().all(allowed) {

@@ -3,6 +3,7 @@
 //! A leaf: nothing here imports another part of Campus, so every rule can be
 //! read and tested without a database, a cache or a web server.
 
+mod article;
 mod certificate;
 mod content;
 mod course;
@@ -16,6 +17,9 @@ mod student;
 mod time;
 mod user;
 
+pub use article::{
+    Article, ArticleDraft, ArticleEdit, Author, MOST_TAGS, may_edit_article, tag_name,
+};
 pub use certificate::{Certificate, CertificateCode};
 pub use content::{
     Content, ContentDraft, Lesson, LessonDraft, MAX_CONTENT_BYTES, MAX_CONTENT_ID, Metadata,

@@ -15,6 +15,13 @@ pub enum Listed {
     No,
 }
 
+/// Whether an edit of an article changes how many published articles carry each tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TagCounts {
+    Changed,
+    Same,
+}
+
 impl Ending {
     /// Ends a remembered "there is no such user".
     pub fn user_registered(id: i64) -> Self {
@@ -35,9 +42,7 @@ impl Ending {
             names = tagged(names, course, courses).tag(Tag::named("courses"));
         }
         if !articles.is_empty() {
-            names = tagged(names, article, articles)
-                .tag(Tag::named("articles"))
-                .tag(Tag::named("tags"));
+            names = article_lists(tagged(names, article, articles));
         }
         Self(names)
     }
@@ -96,15 +101,33 @@ impl Ending {
         Self(figures(names, student_id, course_id))
     }
 
+    /// Ends a remembered "there is no such article".
+    pub fn article_created(id: i64, listed: Listed) -> Self {
+        let names = Names::new().tag(article(id));
+        Self(match listed {
+            Listed::Yes => article_lists(names),
+            Listed::No => names,
+        })
+    }
+
+    pub fn article_edited(id: i64, counts: TagCounts) -> Self {
+        let names = Names::new().tag(article(id));
+        Self(match counts {
+            TagCounts::Changed => article_lists(names),
+            TagCounts::Same => names.tag(Tag::named("articles")),
+        })
+    }
+
+    pub fn article_deleted(id: i64) -> Self {
+        Self(article_lists(Names::new().tag(article(id))))
+    }
+
     /// Everything that imports may have changed; nothing if they found every row as it was.
     pub fn imported(imports: &[Imported]) -> Self {
         let names = imports.iter().filter(|imported| imported.has_changes()).fold(
             Names::new(),
             |names, imported| {
-                let names = names
-                    .tag(Tag::named("courses"))
-                    .tag(Tag::named("articles"))
-                    .tag(Tag::named("tags"));
+                let names = article_lists(names.tag(Tag::named("courses")));
                 let names = tagged(names, user, &imported.user_ids);
                 let names = tagged(names, course, &imported.course_ids);
                 let names = tagged(names, content, &imported.course_ids);
@@ -127,6 +150,10 @@ fn course(id: i64) -> Tag {
 
 fn article(id: i64) -> Tag {
     Tag::new("article", id)
+}
+
+fn article_lists(names: Names) -> Names {
+    names.tag(Tag::named("articles")).tag(Tag::named("tags"))
 }
 
 fn seats(course_id: i64) -> Tag {

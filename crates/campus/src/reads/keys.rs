@@ -8,7 +8,7 @@ use super::answers::{ContentAnswer, CourseAnswer, ListAnswer, PlainAnswer, Profi
 use crate::config::{Namespace, lifetimes};
 use crate::model::{CourseFilter, CourseSort, Window};
 
-const fn policy(namespace: Namespace) -> Policy {
+pub(super) const fn policy(namespace: Namespace) -> Policy {
     Policy::new(namespace.life.soft, namespace.life.hard)
 }
 

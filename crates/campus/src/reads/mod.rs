@@ -5,6 +5,7 @@
 //! Only this folder and `app.rs` name the cache library.
 
 mod answers;
+mod articles;
 mod ending;
 mod figures;
 mod keys;
@@ -17,10 +18,10 @@ use std::time::Duration;
 use larder::{Cache, CacheKey, Cached, LoadError, Loaded, Public, Source, User};
 
 pub use answers::{
-    Body, ContentAnswer, CourseAnswer, Encoding, LessonSlice, ListAnswer, PlainAnswer,
-    ProfileAnswer,
+    ArticleAnswer, Body, ContentAnswer, CourseAnswer, Encoding, LessonSlice, ListAnswer,
+    PlainAnswer, ProfileAnswer,
 };
-pub use ending::{Ending, Listed};
+pub use ending::{Ending, Listed, TagCounts};
 pub use figures::StudentAnswer;
 pub use keys::CourseQuery;
 pub use outbox::{Crash, Rows};

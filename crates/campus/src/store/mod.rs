@@ -3,6 +3,7 @@
 //! Only this folder names the database libraries. Reads are methods of [`Store`];
 //! writes happen in a [`Tx`], so that the caller decides what belongs together.
 
+mod articles;
 mod catalogue;
 mod certificates;
 mod connect;

@@ -278,6 +278,7 @@ pub mod articles {
         pub published: bool,
         pub created_at: i64,
         pub updated_at: i64,
+        pub deleted_at: Option<i64>,
         pub version: i64,
         pub source: Option<String>,
         pub external_id: Option<String>,
@@ -286,7 +287,14 @@ pub mod articles {
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-    pub enum Relation {}
+    pub enum Relation {
+        #[sea_orm(
+            belongs_to = "super::users::Entity",
+            from = "Column::AuthorId",
+            to = "super::users::Column::Id"
+        )]
+        Author,
+    }
 
     impl ActiveModelBehavior for ActiveModel {}
 }
@@ -321,7 +329,20 @@ pub mod article_tags {
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-    pub enum Relation {}
+    pub enum Relation {
+        #[sea_orm(
+            belongs_to = "super::articles::Entity",
+            from = "Column::ArticleId",
+            to = "super::articles::Column::Id"
+        )]
+        Article,
+        #[sea_orm(
+            belongs_to = "super::tags::Entity",
+            from = "Column::TagId",
+            to = "super::tags::Column::Id"
+        )]
+        Tag,
+    }
 
     impl ActiveModelBehavior for ActiveModel {}
 }

@@ -3,6 +3,7 @@
 //! Cached answers are rendered from these, so a hit and a miss and the answer
 //! of a write cannot differ. Requests are described beside their handlers.
 
+mod article;
 mod dashboard;
 mod figures;
 
@@ -11,7 +12,9 @@ use utoipa::ToSchema;
 
 use crate::model::{self, CourseStatus, EnrollmentStatus, Level, Metadata, Money, Role, Timestamp};
 
+pub use article::{Article, TagCount};
 pub use dashboard::{Dashboard, DashboardCourse, Session};
+pub use dashboard::{Dashboard, Session};
 pub use figures::{CourseAnalytics, StudentAnalytics};
 
 #[derive(Debug, Serialize, ToSchema)]

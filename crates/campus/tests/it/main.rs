@@ -2,6 +2,7 @@
 
 mod accounts;
 mod analytics;
+mod articles;
 mod bad_input;
 mod caching;
 mod concurrency;
