@@ -373,12 +373,20 @@ async fn certificates(app: TestApp) {
             "student_name": "sam of the tests", "issued_at": certificate["issued_at"]}});
         assert_eq!(verified.json(), expected);
     }
-    for unknown in ["A".repeat(32), "1".to_owned(), format!("{code}A")] {
-        app.get(&format!("/certificates/verify/{unknown}")).await.refused(404);
+    let invalid = async |code: &str| {
+        let answer = app.get(&format!("/certificates/verify/{code}")).await.expect(200);
+        assert_eq!(answer.header("cache-control"), "private, no-store");
+        assert_eq!(answer.json(), json!({"valid": false}), "{code}");
+    };
+    for unknown in ["A".repeat(32), "1".to_owned(), format!("{code}A"), "x".repeat(5000)] {
+        invalid(&unknown).await;
+    }
+    for malformed in ["%00", "%27%20OR%201=1", "%F0%9F%8E%93", "*", "me"] {
+        invalid(malformed).await;
     }
     let account = format!("/users/{}", sam.id);
     app.delete(&account).by(&school.root).await.expect(204);
-    app.get(&format!("/certificates/verify/{code}")).await.refused(404);
+    invalid(&code).await;
 }
 
 on_both!(
