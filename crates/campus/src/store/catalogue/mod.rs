@@ -272,6 +272,21 @@ mod tests {
         assert_eq!((row.title.as_str(), row.rating_sum), ("Knots", 5));
     }
 
+    #[tokio::test]
+    async fn an_import_completes_enrollments_without_certificates() {
+        let folder = TempDir::new().unwrap();
+        let store = store(&folder).await;
+        let mut catalogue = catalogue("Nina", "Knots", 5);
+        catalogue.enrollments[0].status = EnrollmentStatus::Completed;
+        let person = import(&store, &catalogue).await.user_ids[0];
+        let all = Window { skip: 0, limit: 9 };
+        let (enrollments, total) = store.enrollments_of(person, all).await.unwrap();
+        assert_eq!((enrollments[0].status, total), (EnrollmentStatus::Completed, 1));
+        assert!(enrollments[0].completed_at.is_some());
+        assert_eq!(store.certificates_of(person, all).await.unwrap().1, 0);
+        assert_eq!(import(&store, &catalogue).await.enrollments, UNCHANGED);
+    }
+
     fn with_articles(name: &str, title: &str) -> Catalogue {
         let article = |id: &str| ArticleImport {
             origin: origin(id),
