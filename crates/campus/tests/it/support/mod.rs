@@ -1,6 +1,7 @@
 //! What the tests share: an application of their own, its people and courses, and waiting for things.
 
 mod api;
+mod line;
 mod lost_answer;
 mod postgres;
 mod process;
@@ -26,6 +27,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 pub(crate) use api::{Answer, Api};
+pub(crate) use line::Line;
 pub(crate) use lost_answer::LostAnswer;
 pub(crate) use postgres::Postgres;
 pub(crate) use process::{Server, run};
@@ -209,6 +211,13 @@ impl TestApp {
 
     pub(crate) async fn enroll(&self, student: &Person, course: i64) -> Answer {
         self.post("/enrollments").by(student).json(json!({ "course_id": course })).await
+    }
+
+    /// A published article with a tag; answers its id.
+    pub(crate) async fn article(&self, author: &Person, title: &str) -> i64 {
+        let new = json!({"title": title, "body": "At length.", "tags": ["testing"],
+            "published": true});
+        self.post("/articles").by(author).json(new).await.expect(201).id()
     }
 
     /// The counters of a namespace, by the admins' endpoint.
