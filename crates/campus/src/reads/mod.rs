@@ -8,6 +8,8 @@ mod answers;
 mod articles;
 mod ending;
 mod figures;
+#[cfg(test)]
+mod golden;
 mod keys;
 mod outbox;
 mod report;
