@@ -17,6 +17,7 @@ mod outbox;
 mod postgres;
 mod process;
 mod races;
+mod ratings;
 mod real_data;
 mod scripts;
 mod shared_tier;
