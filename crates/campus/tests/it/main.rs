@@ -22,5 +22,6 @@ mod real_data;
 mod scripts;
 mod shared_tier;
 mod support;
+mod texts;
 mod tidy;
 mod visibility;
