@@ -27,7 +27,7 @@ struct World {
     article: i64,
     other_article: i64,
     beside: Option<Beside>,
-    _servers: Servers,
+    servers: Servers,
 }
 
 /// What the applications stand on, for as long as they do.
@@ -106,7 +106,7 @@ impl World {
             article,
             other_article,
             beside,
-            _servers: servers,
+            servers,
         };
         world.prime().await;
         world
@@ -169,6 +169,9 @@ impl World {
 
     /// Redis is filled behind the answer, so a hit may take a moment to come.
     async fn prime(&self) {
+        if self.servers.0.is_some() {
+            self.app.settled().await;
+        }
         let primed = async || {
             let beside = match &self.beside {
                 Some(beside) => self.missed(&beside.app).await,

@@ -116,9 +116,16 @@ async fn found(app: TestApp) {
         let list = app.get(&format!("/courses?category={category}")).await.expect(200).json();
         assert_eq!(list["total"], 0, "{category}");
     }
+}
+
+#[tokio::test]
+async fn a_page_an_order_or_a_text_that_there_cannot_be_is_no_servers_error() {
+    let app = TestApp::start().await;
+    for query in ["q=%F0%9F", "q=%ff"] {
+        let answer = app.get(&format!("/courses?{query}")).await;
+        assert!([200, 422].contains(&answer.status), "{query}: {}", answer.text());
+    }
     for query in [
-        "q=%F0%9F",
-        "q=%ff",
         "page=1000000000000",
         "page=1000000000000&page_size=100",
         "skip=1000000000000",
@@ -126,11 +133,7 @@ async fn found(app: TestApp) {
         "sort_by=%27",
         "sort_by=popular%00",
     ] {
-        let answer = app.get(&format!("/courses?{query}")).await;
-        assert!([200, 422].contains(&answer.status), "{query}: {}", answer.text());
-        if !query.starts_with("q=") {
-            answer.refused(422);
-        }
+        app.get(&format!("/courses?{query}")).await.refused(422);
     }
 }
 

@@ -227,6 +227,16 @@ impl TestApp {
         rows.into_iter().find(|row| row["ns"] == namespace).unwrap_or_default()
     }
 
+    /// Waits until Redis has been told of every write: whoever finds one untold on a busy machine
+    /// tells it once more, which ends reads that nobody has touched since.
+    pub(crate) async fn settled(&self) {
+        let settled = async || {
+            let undone = self.app.store().undone_rows(Duration::ZERO, 1).await;
+            undone.expect("the outbox").is_empty()
+        };
+        until("every write is told", settled).await;
+    }
+
     /// Waits until Redis is used.
     pub(crate) async fn connected(self) -> Self {
         until("Redis is used", async || self.app.reads.stats().redis == RedisState::Up).await;
