@@ -6,13 +6,19 @@ use std::path::Path;
 
 use larder::CacheKey;
 
-use super::answers::{ArticleAnswer, ListAnswer, PlainAnswer};
+use super::answers::{
+    ArticleAnswer, ContentAnswer, CourseAnswer, ListAnswer, PlainAnswer, ProfileAnswer,
+};
 use super::articles::{ArticleKey, ArticleListKey, TagsKey};
-use super::keys::{DashboardKey, ProgressKey, SessionKey};
+use super::keys::{
+    CategoriesKey, ContentKey, CourseKey, DashboardKey, EnrolledKey, InstructorKey, ListKey,
+    ProfileKey, ProgressKey, SearchKey, SeatsKey, SessionKey,
+};
 use super::{Body, plain};
 use crate::model::{
-    Article, Author, Certificate, CertificateCode, Enrollment, EnrollmentDetail, EnrollmentStatus,
-    Learner, Place, Role, Timestamp, User,
+    Article, Author, Certificate, CertificateCode, Content, Course, CourseStatus, Enrollment,
+    EnrollmentDetail, EnrollmentStatus, InstructorProfile, InstructorRef, Learner, LessonDraft,
+    Level, ModuleDraft, Money, Place, Rating, Role, Timestamp, User,
 };
 use crate::wire;
 
@@ -71,8 +77,8 @@ fn detail() -> EnrollmentDetail {
     }
 }
 
-fn learner() -> Learner {
-    let user = User {
+fn user() -> User {
+    User {
         id: 4,
         username: "sam".to_owned(),
         email: Some("sam@example.org".to_owned()),
@@ -81,7 +87,10 @@ fn learner() -> Learner {
         bio: None,
         created_at: NOON,
         version: 1,
-    };
+    }
+}
+
+fn learner() -> Learner {
     let place = Place {
         detail: detail(),
         course_title: "Sailing".to_owned(),
@@ -97,11 +106,82 @@ fn learner() -> Learner {
         student_name: "Sam".to_owned(),
         issued_at: NOON,
     };
-    Learner { user, places: vec![place], certificates: vec![certificate] }
+    Learner { user: user(), places: vec![place], certificates: vec![certificate] }
+}
+
+fn course() -> Course {
+    Course {
+        id: 9,
+        slug: "sailing".to_owned(),
+        title: "Sailing".to_owned(),
+        description: "At sea.".to_owned(),
+        category: "Sport".to_owned(),
+        level: Level::Beginner,
+        price: Money::from_cents(1990).unwrap(),
+        status: CourseStatus::Published,
+        instructor: InstructorRef { id: 3, full_name: "Ada".to_owned() },
+        max_students: Some(20),
+        enrolled_count: 1,
+        rating: Rating { sum: 9, count: 2 },
+        published_at: Some(NOON),
+        created_at: NOON,
+        updated_at: NOON,
+        version: 2,
+    }
+}
+
+fn content() -> Content {
+    let lesson = LessonDraft {
+        id: None,
+        title: "Bowline".to_owned(),
+        kind: "text".to_owned(),
+        duration_minutes: 10,
+        body: "A loop.".to_owned(),
+        external_id: None,
+    };
+    let module = ModuleDraft {
+        id: None,
+        title: "Knots".to_owned(),
+        position: None,
+        lessons: vec![lesson],
+        external_id: None,
+    };
+    let mut content = Content::default();
+    content.add_module(module).unwrap();
+    content
 }
 
 fn rendered(value: &impl serde::Serialize) -> PlainAnswer {
     plain(value).unwrap()
+}
+
+#[test]
+fn what_courses_leave_in_redis_is_what_their_versions_stand_for() {
+    let course = course();
+    check::<CourseKey>(&CourseAnswer::public(&course).unwrap());
+    check::<ContentKey>(&ContentAnswer::render(9, &content(), 1).unwrap());
+    check::<SeatsKey>(&rendered(&wire::Seats { enrolled: 1, max_students: Some(20) }));
+    check::<EnrolledKey>(&true);
+    check::<CategoriesKey>(&rendered(&[wire::Category { name: "Sport".to_owned(), count: 1 }]));
+    let items = vec![wire::Course::from(&course)];
+    let body = Body::render(&wire::CourseList { items, total: 1, skip: 0, limit: 20 }).unwrap();
+    let list = ListAnswer { body, total: 1 };
+    check::<ListKey>(&list);
+    check::<SearchKey>(&list);
+}
+
+#[test]
+fn what_people_leave_in_redis_is_what_their_versions_stand_for() {
+    let body = Body::render(&wire::User::from(&user())).unwrap();
+    check::<ProfileKey>(&ProfileAnswer { body, version: 1, role: Role::Student });
+    let profile = InstructorProfile {
+        user_id: 3,
+        full_name: "Ada".to_owned(),
+        headline: None,
+        bio: Some("Sails.".to_owned()),
+        expertise: vec!["knots".to_owned()],
+    };
+    check::<InstructorKey>(&rendered(&wire::Instructor::from(&profile)));
 }
 
 #[test]
