@@ -583,3 +583,29 @@ async fn o16_a_deleted_article_is_nowhere() {
         assert_eq!(world.json("tags").await, json!([{"name": "testing", "count": 1}]));
     }
 }
+
+#[tokio::test]
+async fn o19_a_redis_that_was_flushed_or_restarted_brings_nothing_old_back() {
+    for tiers in [Tiers::L2, Tiers::Two, Tiers::TwoOnPostgres] {
+        let mut world = World::on(tiers).await;
+        for how in ["flushed", "restarted"] {
+            let redis = world.servers.0.as_mut().expect("a Redis");
+            if how == "flushed" {
+                redis.command::<()>(&["FLUSHALL"]).await;
+            } else {
+                redis.kill();
+                redis.restart().await;
+            }
+            let title = format!("Mine, {how}");
+            let edit = json!({ "title": title });
+            world.app.put(&world.path("")).by(&world.ada).json(edit).await.expect(200);
+            assert_eq!(world.json("course").await["title"], title, "{tiers:?}");
+            assert_eq!(world.json("search").await["items"][0]["title"], title, "{tiers:?}");
+            if let Some(beside) = &world.beside {
+                world.alike(&beside.app).await;
+            }
+            world.prime().await;
+            assert_eq!(world.json("course").await["title"], title, "{tiers:?}");
+        }
+    }
+}
