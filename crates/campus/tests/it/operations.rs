@@ -185,8 +185,8 @@ impl World {
         }
     }
 
-    /// Checks that exactly these reads were lost, and that the server beside shows what this
-    /// one shows, as soon as it has heard of it or knows that it hears nothing.
+    /// Checks that exactly these reads were lost, and that the server beside shows in them what
+    /// this one shows, as soon as it has heard of it or knows that it hears nothing.
     async fn lost(&self, lost: &[&str]) {
         let expected: BTreeSet<&str> = lost.iter().copied().collect();
         assert_eq!(self.missed(&self.app).await, expected);
@@ -194,7 +194,7 @@ impl World {
             return;
         };
         if let Some(line) = &beside.line {
-            self.alike(&beside.app).await;
+            self.alike(&beside.app, lost).await;
             until("what hears nothing does not trust its own memory", async || {
                 let seen = self.read_by(&beside.app, "other course").await;
                 !seen.header("cache-status").ends_with("detail=L1")
@@ -207,11 +207,12 @@ impl World {
         for name in kept.filter(|name| !lost.contains(name)) {
             assert_eq!(self.read_by(&beside.app, name).await.cache(), "HIT", "{name}");
         }
-        self.alike(&beside.app).await;
+        self.alike(&beside.app, lost).await;
     }
 
-    async fn alike(&self, beside: &TestApp) {
-        for (name, ..) in self.reads() {
+    /// Only for reads that must be new: the others may lag, and not on both servers alike.
+    async fn alike(&self, beside: &TestApp, names: &[&str]) {
+        for name in names {
             let here = self.read(name).await;
             until(&format!("the other server shows the same {name}"), async || {
                 let there = self.read_by(beside, name).await;
@@ -602,7 +603,7 @@ async fn o19_a_redis_that_was_flushed_or_restarted_brings_nothing_old_back() {
             assert_eq!(world.json("course").await["title"], title, "{tiers:?}");
             assert_eq!(world.json("search").await["items"][0]["title"], title, "{tiers:?}");
             if let Some(beside) = &world.beside {
-                world.alike(&beside.app).await;
+                world.alike(&beside.app, &["course", "list", "search", "seats"]).await;
             }
             world.prime().await;
             assert_eq!(world.json("course").await["title"], title, "{tiers:?}");
