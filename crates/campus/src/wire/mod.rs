@@ -14,7 +14,6 @@ use crate::model::{self, CourseStatus, EnrollmentStatus, Level, Metadata, Money,
 
 pub use article::{Article, TagCount};
 pub use dashboard::{Dashboard, DashboardCourse, Session};
-pub use dashboard::{Dashboard, Session};
 pub use figures::{CourseAnalytics, StudentAnalytics};
 
 #[derive(Debug, Serialize, ToSchema)]
