@@ -34,7 +34,8 @@ pub(super) fn fault(error: &RedisError) -> Fault {
         return Fault::Refused(OUTAGES.iter().find(|known| **known == code).unwrap_or(&"ERR"));
     }
     match error.kind() {
-        redis::ErrorKind::AuthenticationFailed => Fault::Refused("NOAUTH"),
+        // The client says so when it has sent a password. Without one Redis says NOAUTH itself.
+        redis::ErrorKind::AuthenticationFailed => Fault::Refused("WRONGPASS"),
         _ if error.is_timeout() => Fault::TimedOut,
         _ => Fault::Broken,
     }
