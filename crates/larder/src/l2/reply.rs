@@ -70,6 +70,14 @@ fn bytes(value: &Value) -> Option<&[u8]> {
     }
 }
 
+/// A text for people.
+pub(super) fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::VerbatimString { text, .. } => Some(text.clone()),
+        other => Some(String::from_utf8_lossy(bytes(other)?).into_owned()),
+    }
+}
+
 /// The sequence of invalidations; `None` if it is missing or no number.
 pub(super) fn sequence(value: &Value) -> Option<u64> {
     let digits = bytes(value)?;

@@ -158,6 +158,18 @@ impl Stamps {
         true
     }
 
+    /// Which of these names was invalidated since `born`, the first of them; `None` also if all of
+    /// L1 was given up since.
+    pub(crate) fn overtaken(&self, born: u64, slots: &[u16]) -> Option<usize> {
+        slots.iter().position(|&slot| self.slot[usize::from(slot)].load(Ordering::Acquire) > born)
+    }
+
+    /// A number that grows with every invalidation of a name, and with others that share its slot.
+    pub(crate) fn latest(&self, name: NameHash) -> u64 {
+        let slot = self.slot[usize::from(self.slot(name))].load(Ordering::Acquire);
+        slot.max(self.floor.load(Ordering::Acquire))
+    }
+
     /// Whether L1 may answer with something of this birth and these names (I3).
     #[inline(always)]
     pub(crate) fn is_valid(&self, born: u64, slots: &[u16]) -> bool {
