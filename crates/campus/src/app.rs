@@ -14,7 +14,8 @@ use tokio::sync::Mutex;
 use crate::clock::Clock;
 use crate::config::{CacheConfig, Config, Network, Secret, Toggle};
 use crate::learning::Learning;
-use crate::reads::{Caching, Crash, Reads, Rows};
+use crate::reads;
+use crate::reads::{Caching, Crash, Reads, Rows, Warming};
 use crate::store::{self, Store};
 use crate::token::TokenKey;
 
@@ -29,6 +30,9 @@ pub struct App {
     pub trusted_proxies: Vec<Network>,
     pub tiers: String,
     cache_clock: larder::Clock,
+    pub warming: Warming,
+    /// What every key in Redis begins with.
+    pub key_prefix: String,
     store: Arc<Store>,
     started: Instant,
     health: Mutex<Option<(Instant, Health)>>,
@@ -55,6 +59,8 @@ pub enum State {
 pub enum BuildError {
     #[error(transparent)]
     Store(#[from] store::Error),
+    #[error("the changed rules of the cache cannot be read")]
+    Rules(#[from] reads::Error),
     #[error("REDIS_URL: {0}")]
     Redis(#[source] larder::ConfigError),
     #[error("the cache cannot be set up: {0}")]
@@ -69,7 +75,9 @@ impl App {
     pub async fn build(config: &Config, clock: Clock) -> Result<Self, BuildError> {
         let store = Store::connect(&config.database_url.0).await?;
         store.migrate().await?;
-        Self::assemble(config, clock, store)
+        let app = Self::assemble(config, clock, store)?;
+        app.reads.apply_rules().await?;
+        Ok(app)
     }
 
     /// Whether the cache takes the configuration. Nothing is opened or connected to.
@@ -89,7 +97,8 @@ impl App {
         }
         let cache = builder.build()?;
         let crash = Crash::after(config.abort_after_commit);
-        let reads = Reads::new(cache, Arc::clone(&store), caching(config), crash);
+        let lifetimes = config.cache.lifetimes.clone();
+        let reads = Reads::new(cache, Arc::clone(&store), caching(config), crash, lifetimes);
         let secret = jwt_secret(config, &store)?;
         let tokens = TokenKey::new(secret.expose().as_bytes(), config.auth.access_lifetime);
         let learning = Learning::new(
@@ -106,6 +115,8 @@ impl App {
             trusted_proxies: config.trusted_proxies.clone(),
             tiers: tiers(config),
             cache_clock,
+            warming: Warming { top: config.warm.top, page_size: config.warm.page_size },
+            key_prefix: config.redis.as_ref().map(|r| r.prefix.clone()).unwrap_or_default(),
             store,
             started: Instant::now(),
             health: Mutex::new(None),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A namespace of the cache registry, with the lives that its entries have by default.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Namespace {
     /// The stats label, which is also a part of the names of its variables.
     pub name: &'static str,
@@ -14,6 +14,11 @@ pub struct Namespace {
 impl Namespace {
     const fn new(name: &'static str, soft: u64, hard: u64) -> Self {
         Self { name, life: Lifetime::seconds(soft, hard) }
+    }
+
+    /// The one with this label.
+    pub fn named(name: &str) -> Option<Self> {
+        NAMESPACES.iter().copied().find(|namespace| namespace.name == name)
     }
 }
 

@@ -6,11 +6,14 @@ mod articles;
 mod auth;
 mod cache;
 mod certificates;
+mod clearing;
 mod content;
 mod courses;
 mod csv;
+mod definitions;
 mod edge;
 mod enrollments;
+mod entries;
 mod error;
 mod extract;
 mod health;
@@ -20,6 +23,7 @@ mod roster;
 mod server;
 mod sessions;
 mod site;
+mod system;
 mod users;
 
 use std::sync::Arc;
@@ -52,6 +56,10 @@ fn routes() -> (Router<Arc<App>>, OpenApi) {
         .merge(articles::routes())
         .merge(health::routes())
         .merge(cache::routes())
+        .merge(clearing::routes())
+        .merge(definitions::routes())
+        .merge(entries::routes())
+        .merge(system::routes())
         .split_for_parts();
     (router.merge(site::routes(&api)), api)
 }

@@ -11,6 +11,7 @@ mod courses;
 mod enrollment;
 mod figures;
 mod lessons;
+mod operations;
 mod passwords;
 mod profiles;
 mod progress;
@@ -26,6 +27,7 @@ use crate::store::{self, Store, Tx};
 use crate::token::TokenKey;
 
 pub use enrollment::EnrollRequest;
+pub use operations::Clearing;
 use passwords::Passwords;
 pub use progress::{MOST_MINUTES, ProgressReport};
 use throttle::Throttle;

@@ -13,6 +13,7 @@ mod figures;
 mod import;
 mod money;
 mod refusal;
+mod rule;
 mod student;
 mod time;
 mod user;
@@ -44,6 +45,7 @@ pub use import::{
 };
 pub use money::Money;
 pub use refusal::Refusal;
+pub use rule::{CacheRule, CacheRuleEdit};
 pub use student::{Pace, Risk, StudentCourse, StudentFigures};
 pub use time::Timestamp;
 pub use user::{InstructorProfile, NewUser, Principal, ProfileEdit, Role, User};

@@ -2,6 +2,7 @@
 
 use larder::{Names, Tag};
 
+use crate::config::Namespace;
 use crate::store::{Ended, Imported};
 
 /// The cached reads that a write makes old.
@@ -122,6 +123,30 @@ impl Ending {
         Self(article_lists(Names::new().tag(article(id))))
     }
 
+    /// What an admin clears by hand.
+    pub fn course_cleared(id: i64) -> Self {
+        let names = Names::new().tag(course(id)).tag(content(id)).tag(seats(id));
+        Self(names.tag(Tag::named("courses")).tag(course_figures(id)))
+    }
+
+    pub fn namespace_cleared(namespace: Namespace) -> Self {
+        Self(Names::new().namespace(namespace.name))
+    }
+
+    /// `None` for what no tag looks like.
+    pub fn tag_cleared(tag: &str) -> Option<Self> {
+        Some(Self(Names::new().tag(Tag::parse(tag)?)))
+    }
+
+    pub fn everything_cleared() -> Self {
+        Self(Names::everything())
+    }
+
+    /// Makes every server look at what operators have changed.
+    pub fn rules_changed() -> Self {
+        Self(Names::new().tag(rules()))
+    }
+
     /// Everything that imports may have changed; nothing if they found every row as it was.
     pub fn imported(imports: &[Imported]) -> Self {
         let names = imports.iter().filter(|imported| imported.has_changes()).fold(
@@ -138,6 +163,11 @@ impl Ending {
         );
         Self(names)
     }
+}
+
+/// No entry has it: servers watch it for what operators change.
+pub(super) fn rules() -> Tag {
+    Tag::named("cache:rules")
 }
 
 fn user(id: i64) -> Tag {

@@ -14,6 +14,7 @@ mod error;
 mod figures;
 pub mod lock;
 mod migrations;
+mod operations;
 mod outbox;
 mod private;
 mod progress;

@@ -11,6 +11,7 @@ mod learning;
 mod lists;
 mod one_file;
 mod openapi;
+mod operating;
 mod operations;
 mod outage;
 mod outbox;
