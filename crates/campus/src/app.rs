@@ -12,8 +12,9 @@ use larder::{Cache, PolicyOverride};
 use tokio::sync::Mutex;
 
 use crate::clock::Clock;
-use crate::config::{CacheConfig, Config, Network, Secret, Toggle};
+use crate::config::{CacheConfig, Config, MetricsConfig, Network, Secret, Toggle};
 use crate::learning::Learning;
+use crate::meters::{self, Meters};
 use crate::reads;
 use crate::reads::{Caching, Crash, Reads, Rows, Warming};
 use crate::store::{self, Store};
@@ -31,6 +32,8 @@ pub struct App {
     pub tiers: String,
     cache_clock: larder::Clock,
     pub warming: Warming,
+    pub metrics: MetricsConfig,
+    pub meters: Arc<Meters>,
     /// What every key in Redis begins with.
     pub key_prefix: String,
     store: Arc<Store>,
@@ -63,6 +66,8 @@ pub enum BuildError {
     Rules(#[from] reads::Error),
     #[error("REDIS_URL: {0}")]
     Redis(#[source] larder::ConfigError),
+    #[error("the metrics cannot be set up")]
+    Metrics(#[from] meters::Error),
     #[error("the cache cannot be set up: {0}")]
     Cache(#[from] larder::ConfigError),
     #[error("cannot keep the generated JWT secret in {path} (or set JWT_SECRET)")]
@@ -115,6 +120,8 @@ impl App {
             trusted_proxies: config.trusted_proxies.clone(),
             tiers: tiers(config),
             cache_clock,
+            metrics: config.metrics.clone(),
+            meters: Arc::new(Meters::new()?),
             warming: Warming { top: config.warm.top, page_size: config.warm.page_size },
             key_prefix: config.redis.as_ref().map(|r| r.prefix.clone()).unwrap_or_default(),
             store,

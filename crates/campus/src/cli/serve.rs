@@ -26,6 +26,10 @@ const DRAIN: Duration = Duration::from_secs(10);
 pub(super) async fn run(config: &Config, clock: Clock, out: &mut Output) -> Result<(), Failure> {
     let mut lock = take_lock(config)?;
     let listener = listen(config.addr, "--addr or CAMPUS_ADDR").await?;
+    let metrics = match config.metrics.addr {
+        Some(addr) => Some(listen(addr, "--metrics-addr or METRICS_ADDR").await?),
+        None => None,
+    };
     let url = format!("http://{}", listener.local_addr()?);
     if let Some(lock) = &mut lock {
         lock.announce(&url)?;
@@ -37,8 +41,15 @@ pub(super) async fn run(config: &Config, clock: Clock, out: &mut Output) -> Resu
     greet(config, &app, &url, admin_password.as_deref(), out)?;
     let (tended, warm) = (Arc::clone(&app), config.warm.every);
     let tending = tokio::spawn(async move { tend(&tended, warm).await });
+    let measured = metrics.map(|listener| {
+        let service = http::metrics_service(Arc::clone(&app));
+        tokio::spawn(http::serve(listener, service, std::future::pending()))
+    });
     serve(listener, &app, signals).await;
     tending.abort();
+    if let Some(measured) = measured {
+        measured.abort();
+    }
     app.store().close().await?;
     tracing::info!("stopped");
     // Held until here: nobody else may open the file while requests were still running.

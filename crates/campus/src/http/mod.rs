@@ -17,6 +17,7 @@ mod entries;
 mod error;
 mod extract;
 mod health;
+mod metrics;
 mod page;
 mod progress;
 mod roster;
@@ -36,9 +37,11 @@ use utoipa::{Modify, OpenApi as _};
 use utoipa_axum::router::OpenApiRouter;
 
 pub use edge::Edge;
+pub use metrics::metrics_service;
 pub use server::{Draining, serve};
 
 use crate::app::App;
+use crate::meters::Meters;
 use error::Problem;
 
 /// Everything clients can ask for, and its description.
@@ -61,12 +64,13 @@ fn routes() -> (Router<Arc<App>>, OpenApi) {
         .merge(entries::routes())
         .merge(system::routes())
         .split_for_parts();
-    (router.merge(site::routes(&api)), api)
+    (router.merge(site::routes(&api)).merge(metrics::routes()), api)
 }
 
 /// The whole service, as the server and the tests run it.
 pub fn service(app: Arc<App>) -> Edge {
-    middleware(router(app))
+    let meters = Arc::clone(&app.meters);
+    middleware(router(app), meters)
 }
 
 /// Every route, without what surrounds them all.
@@ -76,13 +80,14 @@ pub fn router(app: Arc<App>) -> Router {
 
 /// What every request passes, from the outside in. The rest (body limits, signing
 /// in) is asked for by the handlers that need it.
-pub fn middleware(router: Router) -> Edge {
+pub fn middleware(router: Router, meters: Arc<Meters>) -> Edge {
     let router = router
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "There is no such path") })
         .method_not_allowed_fallback(|| async {
             let detail = "This path does not have that method";
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
-        });
+        })
+        .layer(metrics::Timing(meters));
     Edge::new(router)
 }
 

@@ -9,6 +9,7 @@ mod concurrency;
 mod demo_catalogue;
 mod learning;
 mod lists;
+mod metrics;
 mod one_file;
 mod openapi;
 mod operating;
