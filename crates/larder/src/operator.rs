@@ -129,6 +129,27 @@ impl Cache {
         Some(info.map_err(|fault| RedisUnavailable(fault.to_string())))
     }
 
+    /// Keys in Redis behind the prefix, without it and in order, at most `most`; `None` if no Redis
+    /// is configured. They are found by SCAN, which holds nobody up: while it goes on keys come
+    /// and go.
+    ///
+    /// # Errors
+    /// If Redis is not connected, refuses SCAN, or does not answer within the operation timeout.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), larder::ConfigError> {
+    /// let in_process = larder::Cache::builder().build()?;
+    /// assert!(in_process.redis_keys(100).await.is_none());
+    /// # Ok(()) }
+    /// ```
+    pub async fn redis_keys(&self, most: usize) -> Option<Result<Vec<String>, RedisUnavailable>> {
+        let keys = self.inner.l2.as_ref()?.keys(most, self.inner.op_timeout).await;
+        Some(keys.map_err(|fault| RedisUnavailable(fault.to_string())))
+    }
+
     /// Writes, reads and deletes a key of its own in Redis, and says how long each took; `None` if
     /// no Redis is configured. After a step that fails there is none.
     ///

@@ -3,7 +3,7 @@
 use super::accounts::ADMINS_ONLY;
 use super::{Learning, Result};
 use crate::config::Namespace;
-use crate::model::{CacheRule, CacheRuleEdit, Principal, Refusal};
+use crate::model::{CacheRule, CacheRuleEdit, Principal, Refusal, Role};
 use crate::reads::Ending;
 use crate::store::Tx;
 
@@ -66,6 +66,14 @@ impl Learning {
         self.reads.commit(tx, Ending::rules_changed()).await?;
         self.reads.apply_rules().await?;
         Ok(())
+    }
+
+    /// A token for operators at the machine, who could make themselves one: it speaks for the
+    /// first admin.
+    pub async fn operator_token(&self) -> Result<Option<String>> {
+        let id = self.store.first_admin().await?;
+        let principal = id.map(|id| Principal { id, role: Role::Admin });
+        Ok(principal.map(|principal| self.tokens.sign(principal, self.clock.now())))
     }
 
     /// Lets only who is an admin now do this, and writes down that they did. For what changes

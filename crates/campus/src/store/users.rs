@@ -84,9 +84,15 @@ impl Store {
     }
 
     pub async fn has_admin(&self) -> Result<bool> {
+        Ok(self.first_admin().await?.is_some())
+    }
+
+    /// The admin with the lowest id.
+    pub async fn first_admin(&self) -> Result<Option<i64>> {
         let admins = users::Entity::find().filter(users::Column::Role.eq(Role::Admin.as_str()));
         let live = admins.filter(users::Column::DeletedAt.is_null());
-        Ok(live.one(&self.reader).await?.is_some())
+        let first = live.order_by_asc(users::Column::Id).one(&self.reader).await?;
+        Ok(first.map(|admin| admin.id))
     }
 
     pub async fn users(&self, window: Window) -> Result<Vec<User>> {

@@ -14,6 +14,7 @@ mod one_file;
 mod openapi;
 mod operating;
 mod operations;
+mod operator_cli;
 mod outage;
 mod outbox;
 mod postgres;

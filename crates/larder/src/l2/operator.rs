@@ -1,6 +1,6 @@
 //! What operators ask Redis for. No read waits for any of this.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use redis::{Pipeline, Value};
 use tokio::time::Instant;
@@ -10,6 +10,9 @@ use crate::{RedisInfo, entry::nonce, key::joined};
 
 /// How long a key that was not deleted stays.
 const TEST_KEY_LIFE_MS: u64 = 10_000;
+
+/// Keys that Redis looks at in one step of a SCAN.
+const SCAN_COUNT: u32 = 500;
 
 impl L2 {
     /// Round-trip time of a PING.
@@ -27,6 +30,29 @@ impl L2 {
         let answers = self.link.tell(&ask, within).await?;
         let text = answers.values.first().and_then(reply::text).ok_or(Fault::Refused("ERR"))?;
         Ok(RedisInfo::read(&text, self.database))
+    }
+
+    /// Keys behind the prefix, without it, at most `most`. `within` is for each step of the SCAN.
+    pub(crate) async fn keys(&self, most: usize, within: Duration) -> Result<Vec<String>, Fault> {
+        let pattern = format!("{}*", literally(&self.prefix));
+        let (mut cursor, mut keys) = (b"0".to_vec(), BTreeSet::new());
+        loop {
+            let mut scan = redis::pipe();
+            scan.cmd("SCAN").arg(&cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(SCAN_COUNT);
+            let answers = self.link.tell(&scan, within).await?;
+            let (next, found) = answers
+                .values
+                .into_iter()
+                .next()
+                .and_then(reply::scanned)
+                .ok_or(Fault::Refused("ERR"))?;
+            let found = found.iter().filter_map(|key| key.strip_prefix(self.prefix.as_str()));
+            keys.extend(found.map(str::to_owned));
+            if next == b"0" || keys.len() >= most {
+                return Ok(keys.into_iter().take(most).collect());
+            }
+            cursor = next;
+        }
     }
 
     /// SET, GET and DEL of a key of this test, up to the first that fails.
@@ -68,4 +94,16 @@ impl L2 {
             false => Err(Fault::Refused("ERR")),
         }
     }
+}
+
+/// A prefix as SCAN wants it: its own special characters are only characters.
+fn literally(prefix: &str) -> String {
+    let mut pattern = String::with_capacity(prefix.len());
+    for char in prefix.chars() {
+        if matches!(char, '[' | ']' | '*' | '?' | '^' | '-' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(char);
+    }
+    pattern
 }

@@ -78,6 +78,13 @@ pub(super) fn text(value: &Value) -> Option<String> {
     }
 }
 
+/// A step of a SCAN: where to go on, and what was found so far.
+pub(super) fn scanned(value: Value) -> Option<(Vec<u8>, Vec<String>)> {
+    let Value::Array(parts) = value else { return None };
+    let [cursor, Value::Array(keys)] = <[Value; 2]>::try_from(parts).ok()? else { return None };
+    Some((bytes(&cursor)?.to_vec(), keys.iter().filter_map(text).collect()))
+}
+
 /// The sequence of invalidations; `None` if it is missing or no number.
 pub(super) fn sequence(value: &Value) -> Option<u64> {
     let digits = bytes(value)?;

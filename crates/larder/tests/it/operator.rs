@@ -201,3 +201,18 @@ async fn the_statistics_name_the_data_set_the_sequence_and_what_made_room() {
     let l1 = cache.stats().l1;
     assert!(l1.evictions > 0 && l1.bytes <= l1.capacity, "{l1:?}");
 }
+
+#[tokio::test]
+async fn the_keys_of_redis_are_those_behind_the_prefix_whatever_is_in_it() {
+    let redis = Redis::start().await;
+    redis.command::<()>(&["SET", "t*x:other", "1"]).await;
+    redis.command::<()>(&["SET", "tttx:mine", "1"]).await;
+    for n in 0..1200 {
+        redis.command::<()>(&["SET", &format!("t*:{n:04}"), "1"]).await;
+    }
+    let cache = built(Tiers::Both.builder(&redis).prefix("t*:")).await;
+    let keys = cache.redis_keys(10_000).await.expect("configured").expect("up");
+    let values: Vec<_> = keys.iter().filter(|key| !key.starts_with('~')).collect();
+    assert_eq!((values.len(), values[0].as_str()), (1200, "0000"));
+    assert_eq!(cache.redis_keys(7).await.expect("configured").expect("up").len(), 7);
+}
