@@ -77,8 +77,8 @@ impl Cache {
     /// # fn segments(&self, _: &mut KeyWriter) {} }
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let cache = Cache::builder().build()?;
-    /// let minute = Some(Duration::from_secs(1));
-    /// cache.override_policy("n", PolicyOverride { soft: minute, hard: minute, ..Default::default() });
+    /// let second = Some(Duration::from_secs(1));
+    /// cache.override_policy("n", PolicyOverride { soft: second, hard: second, ..Default::default() });
     /// let read = cache.get_or_load(&Answer, || async { Ok::<_, std::io::Error>(42) }).await?;
     /// assert!(read.ttl() <= Duration::from_millis(1100));
     /// # Ok(()) }
