@@ -61,7 +61,7 @@ pub(super) async fn run(config: &Config, clock: Clock, out: &mut Output) -> Resu
 async fn tend(app: &App, warm_every: Option<Duration>) {
     let warming = async {
         if let Some(every) = warm_every {
-            app.reads.keep_warm(app.warming, every).await;
+            app.reads.keep_warm(app.warming, every, &app.clock).await;
         }
     };
     tokio::join!(app.reads.tend_outbox(), app.reads.follow_rules(), warming);

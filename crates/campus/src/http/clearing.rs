@@ -130,7 +130,7 @@ async fn warm_cache(
     SignedIn(by): SignedIn,
 ) -> Result<Response, Problem> {
     app.learning.log_operation(by, "cache.warm", "").await?;
-    let warmed = app.reads.warm(app.warming).await;
+    let warmed = app.reads.warm(app.warming, &app.clock).await;
     let report = WarmReport {
         warmed: warmed.reads,
         loaded: warmed.loaded,

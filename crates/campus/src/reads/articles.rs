@@ -17,7 +17,7 @@ const MOST_TAGS: u64 = 1000;
 
 /// `article:list:{skip}:{limit}`
 pub(super) struct ArticleListKey {
-    window: Window,
+    pub(super) window: Window,
 }
 
 impl CacheKey for ArticleListKey {
@@ -47,7 +47,7 @@ impl CacheKey for ArticleListKey {
 
 /// `article:detail:{id}`
 pub(super) struct ArticleKey {
-    id: i64,
+    pub(super) id: i64,
 }
 
 impl CacheKey for ArticleKey {

@@ -7,6 +7,8 @@ use larder::{CacheKey, Explanation, Public, Sighting, User, Verdict};
 
 use super::Reads;
 use super::answers::Body;
+use super::articles::{ArticleKey, ArticleListKey, TagsKey};
+use super::figures::{CourseFiguresKey, PlatformKey, StudentFiguresKey, SystemKey};
 use super::keys::{
     CategoriesKey, ContentKey, CourseKey, DashboardKey, EnrolledKey, InstructorKey, ListKey,
     ProfileKey, ProgressKey, SearchKey, SeatsKey, SessionKey,
@@ -105,6 +107,20 @@ impl Reads {
             }
             ("user:dashboard", [person]) => self.own(person, DashboardKey).await?,
             ("user:session", [person]) => self.own(person, SessionKey).await?,
+            ("article:list", [skip, limit]) => {
+                self.open(ArticleListKey { window: window(skip, limit)? }, |list| Some(&list.body))
+                    .await
+            }
+            ("article:detail", [id]) => {
+                self.open(ArticleKey { id: number(id)? }, |article| Some(&article.body)).await
+            }
+            ("tag:list", []) => self.open(TagsKey, |tags| Some(&tags.body)).await,
+            ("analytics:course", [id]) => {
+                self.open(CourseFiguresKey { id: number(id)? }, |_| None).await
+            }
+            ("analytics:student", [student]) => self.own(student, StudentFiguresKey).await?,
+            ("analytics:platform", ["overview"]) => self.open(PlatformKey, |_| None).await,
+            ("system:stats", []) => self.open(SystemKey, |_| None).await,
             _ => return None,
         })
     }

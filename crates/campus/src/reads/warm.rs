@@ -11,7 +11,8 @@ use futures_util::future::BoxFuture;
 use futures_util::stream;
 
 use super::{CourseQuery, Origin, Reads, Result, Via};
-use crate::model::{CourseFilter, CourseSort, Window};
+use crate::clock::Clock;
+use crate::model::{CourseFilter, CourseSort, Timestamp, Window};
 
 /// Reads at a time: people come first.
 const AT_A_TIME: usize = 4;
@@ -66,12 +67,13 @@ type Done = Result<Origin>;
 
 impl Reads {
     /// Makes the reads that are asked for most. A failure fails nothing but itself.
-    pub async fn warm(&self, what: Warming) -> Warmed {
+    pub async fn warm(&self, what: Warming, clock: &Clock) -> Warmed {
         let began = Instant::now();
         let pages = [CourseSort::Recent, CourseSort::Popular, CourseSort::TopRated]
             .map(|sort| self.first_page(sort, what.page_size));
         let mut warmed = Warmed::default();
-        warmed.make(pages.into_iter().chain([self.all_categories()]).collect()).await;
+        let others = [self.all_categories(), self.overview(clock.now())];
+        warmed.make(pages.into_iter().chain(others).collect()).await;
         match self.most_popular(what.top).await {
             Ok(ids) => {
                 let courses = ids.into_iter().flat_map(|id| [self.one(id), self.its_seats(id)]);
@@ -87,9 +89,9 @@ impl Reads {
     }
 
     /// Warms at once and then every so often, for as long as this server runs.
-    pub async fn keep_warm(&self, what: Warming, every: Duration) {
+    pub async fn keep_warm(&self, what: Warming, every: Duration, clock: &Clock) {
         loop {
-            let warmed = self.warm(what).await;
+            let warmed = self.warm(what, clock).await;
             tracing::debug!(?warmed, "warmed the cache");
             tokio::time::sleep(every).await;
         }
@@ -103,6 +105,10 @@ impl Reads {
 
     fn all_categories(&self) -> BoxFuture<'_, Done> {
         Box::pin(async move { Ok(self.categories(Via::Cache).await?.origin) })
+    }
+
+    fn overview(&self, now: Timestamp) -> BoxFuture<'_, Done> {
+        Box::pin(async move { Ok(self.platform(Via::Cache, now).await?.origin) })
     }
 
     fn one(&self, id: i64) -> BoxFuture<'_, Done> {

@@ -346,12 +346,25 @@ async fn every_key_that_campus_stores_can_be_explained_and_what_is_not_public_is
     ] {
         all.app.get(&path).by(&sam).await.expect(200);
     }
+    let article = json!({ "title": "T", "body": "B", "tags": ["a"], "published": true });
+    let article = all.app.post("/articles").by(&all.ada).json(article).await.expect(201).json();
+    for path in [
+        "/articles".to_owned(),
+        format!("/articles/{}", article["id"]),
+        "/tags".to_owned(),
+        format!("/api/v3/analytics/courses/{id}"),
+        format!("/api/v3/analytics/students/{}", sam.id),
+        "/api/v3/analytics/platform".to_owned(),
+        "/api/v3/system/stats".to_owned(),
+    ] {
+        all.app.get(&path).by(&all.root).await.expect(200);
+    }
     all.prime().await;
     let values = async || {
         let keys = redis.keys().await.into_iter();
         keys.filter(|key| key.contains('@')).collect::<Vec<_>>()
     };
-    until("everything is stored", async || values().await.len() >= 14).await;
+    until("everything is stored", async || values().await.len() >= 21).await;
     let mut shown = Vec::new();
     for key in values().await {
         let entry = all.explain(&key).await;
@@ -366,7 +379,8 @@ async fn every_key_that_campus_stores_can_be_explained_and_what_is_not_public_is
     }
     shown.sort();
     shown.dedup();
-    assert_eq!(shown, ["courses", "courses_list", "enroll_count", "instructors", "search"]);
+    let public = "articles articles_list courses courses_list enroll_count instructors search tags";
+    assert_eq!(shown.join(" "), public);
 }
 
 #[tokio::test]
@@ -492,8 +506,10 @@ async fn warming_makes_first_visits_hits() {
     let app = TestApp::demo().await;
     let root = app.admin().await;
     let warmed = app.post("/cache/warm").by(&root).await.expect(200).json();
-    assert_eq!((&warmed["failed"], &warmed["warmed"]), (&json!(0), &json!(24)), "{warmed}");
-    assert_eq!(warmed["loaded"], 24);
+    assert_eq!((&warmed["failed"], &warmed["warmed"]), (&json!(0), &json!(25)), "{warmed}");
+    assert_eq!(warmed["loaded"], 25);
+    let platform = app.get("/api/v3/analytics/platform").by(&root).await.expect(200);
+    assert_eq!(platform.cache(), "HIT");
     for sort in ["recent", "popular", "top_rated"] {
         let path = format!("/courses?limit=12&sort_by={sort}");
         assert_eq!(app.get(&path).await.expect(200).cache(), "HIT", "{path}");
@@ -504,9 +520,9 @@ async fn warming_makes_first_visits_hits() {
         assert_eq!(app.get(&path).await.expect(200).cache(), "HIT", "{path}");
     }
     let again = app.post("/cache/warm").by(&root).await.expect(200).json();
-    assert_eq!((&again["warmed"], &again["loaded"]), (&json!(24), &json!(0)));
+    assert_eq!((&again["warmed"], &again["loaded"]), (&json!(25), &json!(0)));
     let stats = app.get("/cache/stats").by(&root).await.expect(200).json();
-    assert_eq!(stats["warming"], json!({"runs": 2, "reads": 48, "failed": 0}));
+    assert_eq!(stats["warming"], json!({"runs": 2, "reads": 50, "failed": 0}));
 }
 
 #[tokio::test]
