@@ -42,6 +42,13 @@ pub enum Rejected {
     Expired,
 }
 
+/// What a token allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    pub principal: Principal,
+    pub expires_at: Timestamp,
+}
+
 /// Signs and checks access tokens.
 #[derive(Clone)]
 pub struct TokenKey {
@@ -76,6 +83,10 @@ impl TokenKey {
     }
 
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Principal, Rejected> {
+        self.access(token, now).map(|access| access.principal)
+    }
+
+    pub fn access(&self, token: &str, now: Timestamp) -> Result<Access, Rejected> {
         let claims = self.claims(token).ok_or(Rejected::Invalid)?;
         let id = claims.sub.parse().map_err(|_| Rejected::Invalid)?;
         if claims.typ != "access" || claims.iat > now.seconds() + 60 {
@@ -85,7 +96,8 @@ impl TokenKey {
             return Err(Rejected::Expired);
         }
         let role = claims.role;
-        Ok(Principal { id, role })
+        let expires_at = Timestamp(claims.exp.saturating_mul(1_000_000));
+        Ok(Access { principal: Principal { id, role }, expires_at })
     }
 
     /// The claims of a well-formed token with a good signature.

@@ -11,6 +11,7 @@ mod csv;
 mod edge;
 mod enrollments;
 mod error;
+mod events;
 mod extract;
 mod health;
 mod page;
@@ -48,6 +49,7 @@ fn routes() -> (Router<Arc<App>>, OpenApi) {
         .merge(roster::routes())
         .merge(certificates::routes())
         .merge(analytics::routes())
+        .merge(events::routes())
         .merge(health::routes())
         .merge(cache::routes())
         .split_for_parts();
@@ -99,6 +101,7 @@ pub fn openapi() -> OpenApi {
         (name = "enrollments", description = "Places in courses"),
         (name = "learning", description = "Progress and certificates"),
         (name = "analytics", description = "Figures of courses, students and the platform"),
+        (name = "events", description = "What happens, as it happens"),
         (name = "operations", description = "Health and cache"),
     ),
     components(schemas(error::ProblemBody, error::FieldProblem)),

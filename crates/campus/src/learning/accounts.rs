@@ -15,7 +15,7 @@ use crate::model::{
 };
 use crate::reads::Ending;
 use crate::store::{Credentials, Rotation, Tx};
-use crate::token::Rejected;
+use crate::token::{Access, Rejected};
 
 /// A successful login or refresh.
 pub struct Session {
@@ -51,6 +51,11 @@ impl Learning {
     /// Whom a token speaks for.
     pub fn identify(&self, token: &str) -> std::result::Result<Principal, Rejected> {
         self.tokens.verify(token, self.clock.now())
+    }
+
+    /// The same, and for how long.
+    pub fn access(&self, token: &str) -> std::result::Result<Access, Rejected> {
+        self.tokens.access(token, self.clock.now())
     }
 
     /// Signs a new student up. Every try counts against the address, the good ones too.

@@ -8,6 +8,7 @@
 pub mod accounts;
 mod courses;
 mod enrollment;
+mod events;
 mod figures;
 mod lessons;
 mod passwords;
@@ -25,6 +26,8 @@ use crate::store::{self, Store, Tx};
 use crate::token::TokenKey;
 
 pub use enrollment::EnrollRequest;
+pub use events::{ListenRequest, Subscription, Told};
+use events::Listeners;
 use passwords::Passwords;
 pub use progress::{MOST_MINUTES, ProgressReport};
 use throttle::Throttle;
@@ -41,6 +44,7 @@ pub struct Learning {
     logins: Throttle,
     /// Counts tries to sign up, by address: a school may be behind one.
     sign_ups: Throttle,
+    listeners: Listeners,
 }
 
 const QUARTER_HOUR: Duration = Duration::from_secs(15 * 60);
@@ -80,6 +84,7 @@ impl Learning {
             passwords: Passwords::new(),
             logins: Throttle::new(10, QUARTER_HOUR),
             sign_ups: Throttle::new(300, QUARTER_HOUR),
+            listeners: Listeners::default(),
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod answers;
 mod ending;
+mod feed;
 mod figures;
 mod keys;
 mod outbox;
@@ -20,7 +21,8 @@ pub use answers::{
     Body, ContentAnswer, CourseAnswer, Encoding, LessonSlice, ListAnswer, PlainAnswer,
     ProfileAnswer,
 };
-pub use ending::{Ending, Listed};
+pub use ending::{Ending, Learned, Listed, Milestone};
+pub use feed::{Feed, REPLAY};
 pub use figures::StudentAnswer;
 pub use keys::CourseQuery;
 pub use outbox::{Crash, Rows};
@@ -40,6 +42,7 @@ pub struct Reads {
     store: Arc<Store>,
     caching: Caching,
     crash: Crash,
+    feed: Arc<Feed>,
 }
 
 /// Whether this process caches at all.
@@ -138,7 +141,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 impl Reads {
     pub fn new(cache: Cache, store: Arc<Store>, caching: Caching, crash: Crash) -> Self {
-        Self { cache, store, caching, crash }
+        let feed = Arc::new(Feed::new(Arc::clone(&store)));
+        Self { cache, store, caching, crash, feed }
     }
 
     /// A page of the public catalogue.
@@ -283,6 +287,11 @@ impl Reads {
             learner.map(|learner| plain(&wire::Session::from(&learner))).transpose()
         })
         .await
+    }
+
+    /// What is committed, as it happens.
+    pub fn feed(&self) -> &Arc<Feed> {
+        &self.feed
     }
 
     /// The round trip to Redis; `None` without Redis, an error text when it does not answer.

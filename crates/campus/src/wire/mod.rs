@@ -4,6 +4,7 @@
 //! of a write cannot differ. Requests are described beside their handlers.
 
 mod dashboard;
+mod event;
 mod figures;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,7 @@ use utoipa::ToSchema;
 use crate::model::{self, CourseStatus, EnrollmentStatus, Level, Metadata, Money, Role, Timestamp};
 
 pub use dashboard::{Dashboard, DashboardCourse, Session};
+pub use event::Event;
 pub use figures::{CourseAnalytics, StudentAnalytics};
 
 #[derive(Debug, Serialize, ToSchema)]
