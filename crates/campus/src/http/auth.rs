@@ -48,7 +48,7 @@ fn access(parts: &Parts, app: &App) -> Result<Option<Access>, Problem> {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
         _ => return Err(unauthorized("Use Authorization: Bearer <token>")),
     };
-    match app.learning.access(token) {
+    match app.learning.identify(token) {
         Ok(access) => Ok(Some(access)),
         Err(Rejected::Expired) => Err(unauthorized("The token has expired")),
         Err(Rejected::Invalid) => Err(unauthorized("The token is not valid")),

@@ -48,14 +48,9 @@ const NOT_SELF: Refusal = Refusal::Forbidden("You may only change your own accou
 const ADMINS_ONLY: Refusal = Refusal::Forbidden("Only an admin may do this");
 
 impl Learning {
-    /// Whom a token speaks for.
-    pub fn identify(&self, token: &str) -> std::result::Result<Principal, Rejected> {
+    /// Whom a token speaks for, and for how long.
+    pub fn identify(&self, token: &str) -> std::result::Result<Access, Rejected> {
         self.tokens.verify(token, self.clock.now())
-    }
-
-    /// The same, and for how long.
-    pub fn access(&self, token: &str) -> std::result::Result<Access, Rejected> {
-        self.tokens.access(token, self.clock.now())
     }
 
     /// Signs a new student up. Every try counts against the address, the good ones too.
@@ -455,8 +450,8 @@ mod tests {
         let checked = app.store().credentials(nina.id).await.unwrap().unwrap();
         app.learning.set_role(nina.id, Role::Instructor).await.unwrap();
         let session = app.learning.open_session(checked).await.unwrap();
-        let principal = app.learning.identify(&session.access_token).ok().unwrap();
-        assert_eq!(principal.role, Role::Instructor);
+        let access = app.learning.identify(&session.access_token).ok().unwrap();
+        assert_eq!(access.principal.role, Role::Instructor);
     }
 
     #[tokio::test]

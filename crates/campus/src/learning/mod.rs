@@ -26,8 +26,8 @@ use crate::store::{self, Store, Tx};
 use crate::token::TokenKey;
 
 pub use enrollment::EnrollRequest;
-pub use events::{ListenRequest, Subscription, Told};
 use events::Listeners;
+pub use events::{ListenRequest, Subscription, Told};
 use passwords::Passwords;
 pub use progress::{MOST_MINUTES, ProgressReport};
 use throttle::Throttle;

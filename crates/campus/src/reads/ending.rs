@@ -132,8 +132,11 @@ impl Ending {
 
     pub fn enrolled(student_id: i64, course_id: i64) -> Self {
         let names = Names::new().tag(member(student_id)).tag(seats(course_id));
-        Self::of(names.tag(course_figures(course_id)).tag(platform()))
-            .telling(Event::of_student(EventKind::Enrolled, student_id, course_id))
+        Self::of(names.tag(course_figures(course_id)).tag(platform())).telling(Event::of_student(
+            EventKind::Enrolled,
+            student_id,
+            course_id,
+        ))
     }
 
     /// A lesson done or undone, or time spent.
@@ -160,8 +163,11 @@ impl Ending {
     pub fn dropped(student_id: i64, course_id: i64) -> Self {
         let names =
             Names::new().tag(member(student_id)).tag(learner(student_id)).tag(seats(course_id));
-        Self::of(figures(names, student_id, course_id))
-            .telling(Event::of_student(EventKind::Dropped, student_id, course_id))
+        Self::of(figures(names, student_id, course_id)).telling(Event::of_student(
+            EventKind::Dropped,
+            student_id,
+            course_id,
+        ))
     }
 
     /// Everything that imports may have changed; nothing if they found every row as it was.

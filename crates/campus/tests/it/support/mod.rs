@@ -1,6 +1,7 @@
 //! What the tests share: an application of their own, its people and courses, and waiting for things.
 
 mod api;
+mod listener;
 mod lost_answer;
 mod postgres;
 mod process;
@@ -25,7 +26,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-pub(crate) use api::{Answer, Api};
+pub(crate) use api::{Answer, Api, Asked};
+pub(crate) use listener::{Heard, Listener};
 pub(crate) use lost_answer::LostAnswer;
 pub(crate) use postgres::Postgres;
 pub(crate) use process::{Server, run};
