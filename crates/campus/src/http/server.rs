@@ -186,6 +186,14 @@ struct Stream {
     activity: Arc<Activity>,
 }
 
+fn watched(response: Response, activity: &Arc<Activity>) -> Response {
+    if response.extensions().get::<Streamed>().is_none() {
+        return response;
+    }
+    let activity = Arc::clone(activity);
+    response.map(|body| Body::new(Stream { body, activity }))
+}
+
 impl HttpBody for Stream {
     type Data = Bytes;
     type Error = axum::Error;
@@ -206,13 +214,7 @@ impl Future for Answering {
     type Output = Result<Response, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.answer.as_mut().poll(context).map_ok(|response| {
-            if response.extensions().get::<Streamed>().is_none() {
-                return response;
-            }
-            let activity = Arc::clone(&self.running.0);
-            response.map(|body| Body::new(Stream { body, activity }))
-        })
+        self.answer.as_mut().poll(context).map_ok(|response| watched(response, &self.running.0))
     }
 }
 
@@ -222,12 +224,15 @@ mod tests {
     use std::time::Duration;
 
     use axum::Router;
+    use axum::body::Body;
+    use axum::response::Response;
     use axum::routing::post;
+    use http_body_util::BodyExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::Notify;
 
-    use super::{Activity, Edge, Running, serve};
+    use super::{Activity, Edge, Running, Streamed, serve, watched};
 
     #[test]
     fn a_connection_is_quiet_when_nothing_runs_and_nothing_was_started() {
@@ -240,6 +245,21 @@ mod tests {
         assert!(activity.is_quiet_since(&mut known));
         drop(Running::start(&activity));
         assert!(!activity.is_quiet_since(&mut known), "there was one in between");
+        assert!(activity.is_quiet_since(&mut known));
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_quiet_when_its_client_takes_nothing() {
+        let activity = Arc::new(Activity::default());
+        let mut answer = Response::new(Body::from("page"));
+        assert!(watched(answer, &activity).into_body().frame().await.is_some());
+        let mut known = 0;
+        assert!(activity.is_quiet_since(&mut known), "what has an end is not watched");
+        answer = Response::new(Body::from("event"));
+        answer.extensions_mut().insert(Streamed);
+        let mut stream = watched(answer, &activity).into_body();
+        assert!(stream.frame().await.is_some());
+        assert!(!activity.is_quiet_since(&mut known), "it took something");
         assert!(activity.is_quiet_since(&mut known));
     }
 
