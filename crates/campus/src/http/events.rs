@@ -51,7 +51,7 @@ struct EventParams {
 /// `course:{id}`: all of it for the owner and admins, what concerns the course and its content
 /// for the enrolled. `me`: one's own learning. `platform`: for admins. After the event `reset`
 /// events are missing, and what was learned from earlier ones has to be read again. An event may
-/// come twice, with the same id. The stream ends with the token, and within 5 seconds after a
+/// come twice, with the same id. The stream ends with the token, and within 6 seconds after a
 /// topic may no longer be heard.
 #[utoipa::path(get, path = "/events", tag = "events", operation_id = "listen",
     params(EventParams, ("Last-Event-ID" = Option<i64>, Header,

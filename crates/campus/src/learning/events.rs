@@ -21,6 +21,8 @@ const NOT_ADMIN: Refusal = Refusal::Forbidden("Only an admin may listen to the p
 
 /// How long somebody goes on to hear of what was theirs when the stream began.
 const BETWEEN_CHECKS: Duration = Duration::from_secs(5);
+/// And then to hear of why: of a course it may be the last event.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// At the same time, in this process.
 const MOST_OF_ONE: usize = 8;
@@ -116,7 +118,6 @@ impl Learning {
             live,
             missed,
             ready: VecDeque::from([first]),
-            is_over: false,
             checks,
             ends: now + left,
             closing: self.listeners.closing.clone(),
@@ -218,8 +219,6 @@ pub struct Subscription {
     /// After which row what was missed goes on.
     missed: Option<i64>,
     ready: VecDeque<Told>,
-    /// Nothing comes after what is ready.
-    is_over: bool,
     checks: Interval,
     ends: Instant,
     closing: CancellationToken,
@@ -233,9 +232,6 @@ impl Subscription {
         loop {
             if let Some(told) = self.ready.pop_front() {
                 return Some(told);
-            }
-            if self.is_over {
-                return None;
             }
             let store = &self.gate.store;
             let missed = self.missed;
@@ -284,7 +280,9 @@ impl Subscription {
     async fn check(&mut self) {
         match self.gate.grants().await {
             Ok(grants) => self.grants = grants,
-            Err(Error::Refused(_) | Error::Absent(..)) => self.is_over = true,
+            Err(Error::Refused(_) | Error::Absent(..)) => {
+                self.ends = self.ends.min(Instant::now() + LAST_WORDS);
+            }
             Err(Error::Store(error)) => tracing::debug!(%error, "a listener is not checked"),
             Err(Error::Read(error)) => tracing::debug!(%error, "a listener is not checked"),
         }
