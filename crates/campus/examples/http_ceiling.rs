@@ -58,8 +58,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     match mode.as_str() {
         "constant" => {
             let answer = get(|| async move { constant(body.clone()) });
-            let router = http::router(campus().await?).route(PATH, answer);
-            let service = http::middleware(router);
+            let app = campus().await?;
+            let meters = Arc::clone(&app.meters);
+            let service = http::middleware(http::router(app).route(PATH, answer), meters);
             axum::serve(listener, ServiceExt::<Request>::into_make_service(service)).await?;
         }
         "static" => {

@@ -12,9 +12,11 @@ use larder::{Cache, PolicyOverride};
 use tokio::sync::Mutex;
 
 use crate::clock::Clock;
-use crate::config::{CacheConfig, Config, Network, Secret, Toggle};
+use crate::config::{CacheConfig, Config, MetricsConfig, Network, Secret, Toggle};
 use crate::learning::Learning;
-use crate::reads::{Caching, Crash, Reads, Rows};
+use crate::meters::{self, Meters};
+use crate::reads;
+use crate::reads::{Caching, Crash, Reads, Rows, Warming};
 use crate::store::{self, Store};
 use crate::token::TokenKey;
 
@@ -29,6 +31,11 @@ pub struct App {
     pub trusted_proxies: Vec<Network>,
     pub tiers: String,
     cache_clock: larder::Clock,
+    pub warming: Warming,
+    pub metrics: MetricsConfig,
+    pub meters: Arc<Meters>,
+    /// What every key in Redis begins with.
+    pub key_prefix: String,
     store: Arc<Store>,
     started: Instant,
     health: Mutex<Option<(Instant, Health)>>,
@@ -55,8 +62,12 @@ pub enum State {
 pub enum BuildError {
     #[error(transparent)]
     Store(#[from] store::Error),
+    #[error("the changed rules of the cache cannot be read")]
+    Rules(#[from] reads::Error),
     #[error("REDIS_URL: {0}")]
     Redis(#[source] larder::ConfigError),
+    #[error("the metrics cannot be set up")]
+    Metrics(#[from] meters::Error),
     #[error("the cache cannot be set up: {0}")]
     Cache(#[from] larder::ConfigError),
     #[error("cannot keep the generated JWT secret in {path} (or set JWT_SECRET)")]
@@ -69,7 +80,9 @@ impl App {
     pub async fn build(config: &Config, clock: Clock) -> Result<Self, BuildError> {
         let store = Store::connect(&config.database_url.0).await?;
         store.migrate().await?;
-        Self::assemble(config, clock, store)
+        let app = Self::assemble(config, clock, store)?;
+        app.reads.apply_rules().await?;
+        Ok(app)
     }
 
     /// Whether the cache takes the configuration. Nothing is opened or connected to.
@@ -89,7 +102,8 @@ impl App {
         }
         let cache = builder.build()?;
         let crash = Crash::after(config.abort_after_commit);
-        let reads = Reads::new(cache, Arc::clone(&store), caching(config), crash);
+        let lifetimes = config.cache.lifetimes.clone();
+        let reads = Reads::new(cache, Arc::clone(&store), caching(config), crash, lifetimes);
         let secret = jwt_secret(config, &store)?;
         let tokens = TokenKey::new(secret.expose().as_bytes(), config.auth.access_lifetime);
         let learning = Learning::new(
@@ -106,6 +120,10 @@ impl App {
             trusted_proxies: config.trusted_proxies.clone(),
             tiers: tiers(config),
             cache_clock,
+            metrics: config.metrics.clone(),
+            meters: Arc::new(Meters::new()?),
+            warming: Warming { top: config.warm.top, page_size: config.warm.page_size },
+            key_prefix: config.redis.as_ref().map(|r| r.prefix.clone()).unwrap_or_default(),
             store,
             started: Instant::now(),
             health: Mutex::new(None),

@@ -10,6 +10,7 @@ pub mod config;
 pub mod http;
 pub mod import;
 pub mod learning;
+pub mod meters;
 pub mod model;
 pub mod reads;
 pub mod store;

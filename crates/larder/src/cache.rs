@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use futures_util::TryFutureExt;
 use tokio::sync::Semaphore;
 
@@ -10,6 +11,7 @@ use crate::{
     PolicyOverride, Public, RedisUnavailable, Scope, Stats,
     clock::millis,
     entry::nonce,
+    explain::Misses,
     flight::Flights,
     invalidate::Invalidations,
     l1::L1,
@@ -41,8 +43,8 @@ pub(crate) enum Mode {
 
 /// A cache as one tenant or user may see it; see [`Cache::scoped`].
 pub struct Scoped<'a, S> {
-    cache: &'a Cache,
-    scope: S,
+    pub(crate) cache: &'a Cache,
+    pub(crate) scope: S,
 }
 
 pub(crate) struct Inner {
@@ -62,7 +64,8 @@ pub(crate) struct Inner {
     pub(crate) op_timeout: Duration,
     pub(crate) wait_max: Duration,
     l1_max_life: Duration,
-    overrides: HashMap<String, PolicyOverride>,
+    pub(crate) overrides: ArcSwap<HashMap<String, PolicyOverride>>,
+    pub(crate) misses: Misses,
 }
 
 impl Cache {
@@ -274,7 +277,8 @@ impl Cache {
                 Some(l2) if l2.is_up() => L2State::Up,
                 Some(_) => L2State::Down,
             },
-            backplane: inner.backplane.stats(inner.window.is_open(inner.clock.real())),
+            backplane: inner.backplane.stats(&inner.window, inner.clock.real()),
+            invalidations: inner.invalidations.count(),
             pending_invalidations: inner.invalidations.pending(),
         }
     }
@@ -427,7 +431,8 @@ impl Inner {
             op_timeout: builder.op_timeout,
             wait_max: builder.wait_max,
             l1_max_life: builder.l1_max_life,
-            overrides: builder.overrides,
+            overrides: ArcSwap::from_pointee(builder.overrides),
+            misses: Misses::default(),
         });
         if inner.l2.is_some() {
             Invalidations::retry_in_background(&inner);
@@ -440,11 +445,16 @@ impl Inner {
 
     pub(crate) fn caches(&self, namespace: &str) -> bool {
         self.enabled
-            && self.overrides.get(namespace).and_then(|change| change.enabled).unwrap_or(true)
+            && self
+                .overrides
+                .load()
+                .get(namespace)
+                .and_then(|change| change.enabled)
+                .unwrap_or(true)
     }
 
     pub(crate) fn policy<K: CacheKey>(&self) -> Policy {
-        let policy = match self.overrides.get(K::NAMESPACE) {
+        let policy = match self.overrides.load().get(K::NAMESPACE) {
             Some(change) => K::policy().overridden_by(change),
             None => K::policy(),
         };

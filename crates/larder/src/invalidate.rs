@@ -1,6 +1,13 @@
 //! The write path: names, Redis, own stamps, in this order; and what waits while Redis is away.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time};
@@ -254,6 +261,7 @@ impl Cache {
     /// ```
     pub async fn invalidate(&self, names: impl Into<Names>) -> Ack {
         let row = Row::new(names.into());
+        self.inner.invalidations.asked.fetch_add(1, Ordering::Relaxed);
         if self.inner.l2.is_none() || row.names.is_empty() {
             self.inner.applied(&row);
             return Ack::Applied;
@@ -294,12 +302,17 @@ pub(crate) struct Invalidations {
     instance: Nonce,
     backlog: Mutex<Backlog<Arc<Row>>>,
     queued: Notify,
+    asked: AtomicU64,
 }
 
 impl Invalidations {
     pub(crate) fn new(instance: Nonce) -> Self {
         let backlog = Mutex::new(Backlog::new(MOST_ROWS));
-        Self { instance, backlog, queued: Notify::new() }
+        Self { instance, backlog, queued: Notify::new(), asked: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
     }
 
     pub(crate) fn pending(&self) -> usize {

@@ -359,6 +359,18 @@ impl Tag {
         }
     }
 
+    /// Reads a tag as `Display` shows it, for operators who name one by hand; `None` for what is
+    /// empty, longer than [`MAX_KEY_BYTES`] or more than printable ASCII without spaces.
+    ///
+    /// ```
+    /// use larder::Tag;
+    /// assert_eq!(Tag::parse("course:42"), Some(Tag::new("course", 42)));
+    /// assert_eq!(Tag::parse("course 42"), None);
+    /// ```
+    pub fn parse(text: &str) -> Option<Self> {
+        is_rendered(text).then(|| Self::parsed(text.to_owned()))
+    }
+
     /// A tag as an earlier process wrote it down.
     pub(crate) fn parsed(text: String) -> Self {
         Self(text.into())

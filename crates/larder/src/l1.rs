@@ -4,10 +4,13 @@
 use std::{
     any::Any,
     hash::{BuildHasherDefault, Hash, Hasher},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use quick_cache::{Equivalent, OptionsBuilder, Weighter, sync};
+use quick_cache::{Equivalent, Lifecycle, OptionsBuilder, Weighter, sync};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::{
@@ -152,10 +155,23 @@ impl Weighter<Key, Entry> for Charge {
     }
 }
 
-type Store = sync::Cache<Key, Entry, Charge, BuildHasherDefault<HashedAlready>>;
+/// Counts what has to make room.
+#[derive(Clone, Default)]
+struct Evictions(Arc<AtomicU64>);
+
+impl Lifecycle<Key, Entry> for Evictions {
+    type RequestState = ();
+
+    fn on_evict(&self, (): &mut (), _: Key, _: Entry) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+type Store = sync::Cache<Key, Entry, Charge, BuildHasherDefault<HashedAlready>, Evictions>;
 
 pub(crate) struct L1 {
     store: Store,
+    evictions: Evictions,
     seed: u64,
 }
 
@@ -175,8 +191,9 @@ impl L1 {
             .shards(shards)
             .build()
             .map_err(|error| ConfigError::new(format!("L1 cannot be built: {error}")))?;
-        let store = Store::with_options(options, Charge, Default::default(), Default::default());
-        Ok(Self { store, seed: fastrand::u64(..) })
+        let evictions = Evictions::default();
+        let store = Store::with_options(options, Charge, Default::default(), evictions.clone());
+        Ok(Self { store, evictions, seed: fastrand::u64(..) })
     }
 
     #[inline(always)]
@@ -199,6 +216,7 @@ impl L1 {
             bytes: self.store.weight(),
             capacity: self.store.capacity(),
             entries: self.store.len() as u64,
+            evictions: self.evictions.0.load(Ordering::Relaxed),
         }
     }
 }

@@ -32,6 +32,7 @@ mod cache;
 mod clock;
 mod entry;
 mod error;
+mod explain;
 mod flight;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -42,6 +43,7 @@ mod l2;
 mod load;
 #[cfg(test)]
 mod model;
+mod operator;
 mod outbox;
 mod plan;
 mod policy;
@@ -57,12 +59,14 @@ pub use builder::Builder;
 pub use cache::{Cache, Scoped};
 pub use clock::Clock;
 pub use error::{ConfigError, LoadError, RedisUnavailable};
+pub use explain::{Explanation, LastMiss, Sighting, Verdict};
 pub use invalidate::{Ack, Names, UnreadableNames};
 pub use key::{
     CacheKey, KeyWriter, MAX_KEY_BYTES, MAX_TAGS, Public, Scope, Segment, Tag, Tags, Tenant, User,
     render_key,
 };
 pub use load::{Cached, Loaded, Source};
+pub use operator::{RedisInfo, RedisStep};
 pub use outbox::{BoxFuture, Outbox, OutboxError, OutboxRow, Outcome};
 pub use policy::{Policy, PolicyOverride};
 pub use stats::{BackplaneStats, L1Stats, L2State, NamespaceStats, Stats};

@@ -5,7 +5,7 @@ use std::{marker::PhantomData, sync::Arc};
 use xxhash_rust::const_xxh3::xxh3_64;
 
 use crate::{
-    CacheKey, KeyWriter, Policy, Tags,
+    CacheKey, KeyWriter, Tags,
     cache::Inner,
     entry::Nonce,
     key::{Family, Name, NameHash},
@@ -18,11 +18,10 @@ pub(crate) struct Plan<K> {
     /// The rendered key, without the prefix.
     pub(crate) key: Arc<str>,
     /// Key, namespace and root, the tags, then the lazy tags.
-    hashes: Vec<NameHash>,
+    pub(crate) hashes: Vec<NameHash>,
     hard: usize,
     pub(crate) slots: Slots,
     pub(crate) namespace: NamespaceId,
-    pub(crate) policy: Policy,
     /// Where it lives in Redis, if there is one.
     pub(crate) place: Option<Place>,
     of: PhantomData<fn(K)>,
@@ -39,13 +38,7 @@ impl<K: CacheKey> Plan<K> {
     ) -> Result<Self, NamespaceId> {
         let namespace = inner.namespaces.id(K::NAMESPACE);
         let rendered = written.rendered().ok_or(namespace)?;
-        let mut tags = Tags::default();
-        key.tags(scope, &mut tags);
-        let mut names = Vec::with_capacity(3 + tags.hard.len() + tags.lazy.len());
-        names.extend([Name::key(rendered), Name::namespace(K::NAMESPACE), Name::root()]);
-        names.extend(tags.hard.into_iter().map(Name::tag));
-        let hard = names.len();
-        names.extend(tags.lazy.into_iter().map(Name::tag));
+        let (names, hard) = names_of(key, scope, rendered);
         let hashes: Vec<_> = names.iter().map(|name| name.hash).collect();
         Ok(Self {
             key: rendered.into(),
@@ -53,7 +46,6 @@ impl<K: CacheKey> Plan<K> {
             hashes,
             hard,
             namespace,
-            policy: inner.policy::<K>(),
             place: inner.l2.as_ref().map(|l2| l2.place(rendered, names)),
             of: PhantomData,
         })
@@ -72,4 +64,21 @@ impl<K: CacheKey> Plan<K> {
     /// What a value's bytes depend on besides the value: its name and version. Another codec would
     /// be another format of the envelope.
     pub(crate) const SCHEMA: u64 = xxh3_64(Family::of::<K>().as_bytes());
+}
+
+/// The names of a key: itself, namespace and root, the tags, then the lazy tags; and how many of
+/// them come before the lazy ones.
+pub(crate) fn names_of<K: CacheKey>(
+    key: &K,
+    scope: &K::Scope,
+    rendered: &str,
+) -> (Vec<Name>, usize) {
+    let mut tags = Tags::default();
+    key.tags(scope, &mut tags);
+    let mut names = Vec::with_capacity(3 + tags.hard.len() + tags.lazy.len());
+    names.extend([Name::key(rendered), Name::namespace(K::NAMESPACE), Name::root()]);
+    names.extend(tags.hard.into_iter().map(Name::tag));
+    let hard = names.len();
+    names.extend(tags.lazy.into_iter().map(Name::tag));
+    (names, hard)
 }

@@ -35,6 +35,8 @@ pub struct Policy {
     /// A load that takes longer is dropped, its lease is released and its callers get
     /// [`crate::LoadError::is_timeout`]. Default 10 s, at most a day.
     pub load_timeout: Duration,
+    /// An operator has changed the TTLs: they hold for what is stored already, too.
+    is_changed: bool,
 }
 
 impl Policy {
@@ -47,6 +49,7 @@ impl Policy {
             l1: None,
             jitter_percent: 10,
             load_timeout: Duration::from_secs(10),
+            is_changed: false,
         }
     }
 
@@ -80,7 +83,23 @@ impl Policy {
         self.soft = change.soft.unwrap_or(self.soft);
         self.hard = change.hard.unwrap_or(self.hard).max(self.soft);
         self.l1 = change.l1.or(self.l1);
+        self.is_changed = change.soft.is_some() || change.hard.is_some();
+        if change.enabled == Some(false) {
+            // Whoever has begun before it was turned off stores nothing any more.
+            (self.soft, self.hard, self.negative) = Default::default();
+        }
         self
+    }
+
+    /// The longest lives, soft and hard, that an entry may have under TTLs which an operator has
+    /// changed; `None` if they are the key type's own.
+    pub(crate) fn caps(&self) -> Option<(Duration, Duration)> {
+        let most = |life: Duration| life.saturating_mul(100 + u32::from(self.jitter())) / 100;
+        self.is_changed.then(|| (most(self.soft), most(self.hard)))
+    }
+
+    pub(crate) fn jitter(&self) -> u8 {
+        self.jitter_percent.min(100)
     }
 
     pub(crate) fn at_most_in_l1(mut self, most: Duration) -> Self {

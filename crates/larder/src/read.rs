@@ -139,7 +139,7 @@ impl Cache {
         }
         // Caching is off, or the flight answered another question (a refresh that gave up, a call
         // with another error type).
-        inner.load_alone(plan.namespace, plan.policy.load_timeout, load).await
+        inner.load_alone(plan.namespace, K::policy().load_timeout, load).await
     }
 
     /// Looks into both tiers and goes no further.

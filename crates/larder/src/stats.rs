@@ -6,9 +6,13 @@ use std::{
         OnceLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::protocol::window::Window;
 
 /// What the cache has done since it was built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +26,8 @@ pub struct Stats {
     pub l2: L2State,
     /// What is heard of other processes.
     pub backplane: BackplaneStats,
+    /// Invalidations that this process was asked for.
+    pub invalidations: u64,
     /// Invalidations that Redis has not acknowledged yet.
     pub pending_invalidations: usize,
 }
@@ -39,6 +45,21 @@ pub struct BackplaneStats {
     pub foreign: u64,
     /// How often all of L1 was given up because an invalidation may have been missed.
     pub flushes: u64,
+    /// Identity of the data set that was heard of last; another one after a restart or failover.
+    pub epoch: Option<u64>,
+    /// The number of the last invalidation, as the last heartbeat said.
+    pub sequence: Option<u64>,
+    /// How long ago the heartbeat was sent that proved last that nothing was missed.
+    pub lag: Option<Duration>,
+}
+
+/// What a heartbeat has proved.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Proof {
+    pub(crate) epoch: u64,
+    pub(crate) sequence: u64,
+    /// When it was sent.
+    pub(crate) at: u64,
 }
 
 /// Where the backplane counts.
@@ -47,12 +68,17 @@ pub(crate) struct BackplaneCounts {
     pub(crate) messages: AtomicU64,
     pub(crate) foreign: AtomicU64,
     pub(crate) flushes: AtomicU64,
+    pub(crate) proof: Mutex<Option<Proof>>,
 }
 
 impl BackplaneCounts {
-    pub(crate) fn stats(&self, is_fresh: bool) -> BackplaneStats {
+    pub(crate) fn stats(&self, window: &Window, now: u64) -> BackplaneStats {
+        let proof = *self.proof.lock();
         BackplaneStats {
-            is_fresh,
+            is_fresh: window.is_open(now),
+            epoch: proof.map(|proof| proof.epoch),
+            sequence: proof.map(|proof| proof.sequence),
+            lag: proof.map(|proof| Duration::from_millis(now.saturating_sub(proof.at))),
             messages: self.messages.load(Ordering::Relaxed),
             foreign: self.foreign.load(Ordering::Relaxed),
             flushes: self.flushes.load(Ordering::Relaxed),
@@ -101,6 +127,8 @@ pub struct L1Stats {
     pub capacity: u64,
     /// Entries, dead ones included until they are replaced.
     pub entries: u64,
+    /// Entries that had to make room for others, or had none.
+    pub evictions: u64,
 }
 
 /// Whether Redis is used.

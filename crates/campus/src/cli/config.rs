@@ -62,7 +62,7 @@ fn print(report: &Report, out: &mut Output) -> std::io::Result<()> {
         let value = setting.value.clone().unwrap_or_else(|| "-".to_owned());
         [setting.name.clone(), value, setting.origin.to_string()]
     });
-    table(["SETTING", "VALUE", "FROM"], settings.collect(), out)?;
+    out.table(["SETTING", "VALUE", "FROM"], settings.collect())?;
     out.line("")?;
     let lives = report.lifetimes.iter().map(|of| {
         let seconds = format!("{} / {}", of.life.soft.as_secs(), of.life.hard.as_secs());
@@ -70,23 +70,12 @@ fn print(report: &Report, out: &mut Output) -> std::io::Result<()> {
         let by = by.collect::<Vec<String>>().join(", ");
         [of.namespace.to_owned(), seconds, if by.is_empty() { "default".to_owned() } else { by }]
     });
-    table(["CACHED", "SOFT / HARD TTL, s", "FROM"], lives.collect(), out)?;
+    out.table(["CACHED", "SOFT / HARD TTL, s", "FROM"], lives.collect())?;
     out.line("")?;
     for warning in &report.warnings {
         out.line(&format!("warning: {warning}"))?;
     }
     out.line("the configuration is valid")
-}
-
-fn table(head: [&str; 3], rows: Vec<[String; 3]>, out: &mut Output) -> std::io::Result<()> {
-    let head = head.map(str::to_owned);
-    let all = || std::iter::once(&head).chain(&rows);
-    let width = |column: usize| all().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let (first, second) = (width(0), width(1));
-    for [name, value, from] in all() {
-        out.line(&format!("{name:first$}  {value:second$}  {from}"))?;
-    }
-    Ok(())
 }
 
 fn as_json(report: &Report) -> Value {

@@ -1,6 +1,8 @@
 //! The command line: one file per command.
 
 mod beside;
+mod cache;
+mod client;
 mod config;
 mod health;
 mod migrate;
@@ -41,6 +43,8 @@ enum Command {
     User(user::UserArgs),
     /// Ask a running server how it is
     Health,
+    /// Look into the cache of a running server, clear, warm and test it
+    Cache(cache::CacheArgs),
     /// Check the configuration
     Config(config::ConfigArgs),
     /// Print the OpenAPI document
@@ -98,6 +102,7 @@ async fn dispatch(cli: Cli, sources: &Sources<'_>, out: &mut Output) -> Result<E
         Command::Seed(args) => seed::run(&args, &config, clock, out).await?,
         Command::User(args) => user::run(&args, &config, clock, out).await?,
         Command::Health => return health::run(&config, out).await,
+        Command::Cache(args) => return cache::run(&args, &config, clock, out).await,
         Command::Config(_) | Command::Openapi => {}
     }
     Ok(ExitCode::SUCCESS)

@@ -22,6 +22,23 @@ impl Output {
         self.out.flush()
     }
 
+    /// Writes rows below their heads; the last column is as wide as it is.
+    pub(super) fn table<const N: usize>(
+        &mut self,
+        head: [&str; N],
+        rows: Vec<[String; N]>,
+    ) -> io::Result<()> {
+        let head = head.map(str::to_owned);
+        let all = || std::iter::once(&head).chain(&rows);
+        let width = |column: usize| all().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let widths: [usize; N] = std::array::from_fn(width);
+        for row in all() {
+            let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+            self.line(cells.collect::<Vec<_>>().join("  ").trim_end())?;
+        }
+        Ok(())
+    }
+
     /// Tells why a command failed, with every cause once.
     pub fn complain(&mut self, error: &(dyn Error + 'static)) {
         let mut text = format!("campus: {error}");

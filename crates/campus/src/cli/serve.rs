@@ -25,7 +25,11 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(config: &Config, clock: Clock, out: &mut Output) -> Result<(), Failure> {
     let mut lock = take_lock(config)?;
-    let listener = listen(config.addr).await?;
+    let listener = listen(config.addr, "--addr or CAMPUS_ADDR").await?;
+    let metrics = match config.metrics.addr {
+        Some(addr) => Some(listen(addr, "--metrics-addr or METRICS_ADDR").await?),
+        None => None,
+    };
     let url = format!("http://{}", listener.local_addr()?);
     if let Some(lock) = &mut lock {
         lock.announce(&url)?;
@@ -35,15 +39,32 @@ pub(super) async fn run(config: &Config, clock: Clock, out: &mut Output) -> Resu
     // Before anybody can know that it runs: from here on a signal is a clean end.
     let signals = Signals::listen()?;
     greet(config, &app, &url, admin_password.as_deref(), out)?;
-    let tended = Arc::clone(&app);
-    let tending = tokio::spawn(async move { tended.reads.tend_outbox().await });
+    let (tended, warm) = (Arc::clone(&app), config.warm.every);
+    let tending = tokio::spawn(async move { tend(&tended, warm).await });
+    let measured = metrics.map(|listener| {
+        let service = http::metrics_service(Arc::clone(&app));
+        tokio::spawn(http::serve(listener, service, std::future::pending()))
+    });
     serve(listener, &app, signals).await;
     tending.abort();
+    if let Some(measured) = measured {
+        measured.abort();
+    }
     app.store().close().await?;
     tracing::info!("stopped");
     // Held until here: nobody else may open the file while requests were still running.
     drop(lock);
     Ok(())
+}
+
+/// What a server does beside its requests.
+async fn tend(app: &App, warm_every: Option<Duration>) {
+    let warming = async {
+        if let Some(every) = warm_every {
+            app.reads.keep_warm(app.warming, every, &app.clock).await;
+        }
+    };
+    tokio::join!(app.reads.tend_outbox(), app.reads.follow_rules(), warming);
 }
 
 /// One server per SQLite file, unless they share a Redis to tell each other through.
@@ -83,13 +104,12 @@ fn unwritable(database: &Path, error: &io::Error) -> Failure {
     .into()
 }
 
-async fn listen(addr: SocketAddr) -> Result<TcpListener, Failure> {
+async fn listen(addr: SocketAddr, setting: &str) -> Result<TcpListener, Failure> {
     TcpListener::bind(addr).await.map_err(|e| match e.kind() {
-        io::ErrorKind::AddrInUse => format!(
-            "{addr} is in use by another program; choose another one with --addr or CAMPUS_ADDR"
-        )
-        .into(),
-        _ => format!("cannot listen on {addr}: {e} (see CAMPUS_ADDR)").into(),
+        io::ErrorKind::AddrInUse => {
+            format!("{addr} is in use by another program; choose another one with {setting}").into()
+        }
+        _ => format!("cannot listen on {addr}: {e} (see {setting})").into(),
     })
 }
 

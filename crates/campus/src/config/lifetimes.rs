@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A namespace of the cache registry, with the lives that its entries have by default.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Namespace {
     /// The stats label, which is also a part of the names of its variables.
     pub name: &'static str,
@@ -14,6 +14,11 @@ pub struct Namespace {
 impl Namespace {
     const fn new(name: &'static str, soft: u64, hard: u64) -> Self {
         Self { name, life: Lifetime::seconds(soft, hard) }
+    }
+
+    /// The one with this label.
+    pub fn named(name: &str) -> Option<Self> {
+        NAMESPACES.iter().copied().find(|namespace| namespace.name == name)
     }
 }
 
@@ -33,6 +38,9 @@ pub const ANALYTICS: Namespace = Namespace::new("analytics", 60, 600);
 pub const STUDENT_ANALYTICS: Lifetime = Lifetime::seconds(45, 1200);
 pub const PLATFORM_ANALYTICS: Lifetime = Lifetime::seconds(60, 2700);
 pub const SYSTEM: Namespace = Namespace::new("system", 30, 30);
+pub const ARTICLES_LIST: Namespace = Namespace::new("articles_list", 60, 60);
+pub const ARTICLES: Namespace = Namespace::new("articles", 300, 300);
+pub const TAGS: Namespace = Namespace::new("tags", 300, 300);
 
 /// All of them. Those without a name of their own have variables, and no reads yet.
 pub const NAMESPACES: &[Namespace] = &[
@@ -49,9 +57,9 @@ pub const NAMESPACES: &[Namespace] = &[
     SESSION,
     ANALYTICS,
     SYSTEM,
-    Namespace::new("articles_list", 60, 60),
-    Namespace::new("articles", 300, 300),
-    Namespace::new("tags", 300, 300),
+    ARTICLES_LIST,
+    ARTICLES,
+    TAGS,
 ];
 
 /// Variables of the seed documents that name one namespace.

@@ -5,6 +5,7 @@
 
 pub mod lifetimes;
 mod names;
+mod operating;
 mod redis_url;
 mod report;
 mod resolve;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use crate::store::without_password;
 
 pub use lifetimes::{Lifetime, NAMESPACES, Namespace};
+pub use operating::{MetricsConfig, WarmConfig};
 pub use redis_url::RedisConfig;
 pub use report::{Report, Sources};
 pub use secret::Secret;
@@ -36,6 +38,8 @@ pub struct Config {
     pub log_format: LogFormat,
     pub log_filter: String,
     pub trusted_proxies: Vec<Network>,
+    pub warm: WarmConfig,
+    pub metrics: MetricsConfig,
     /// For tests of a crash: how many commits this process lives. Only in debug builds.
     pub abort_after_commit: Option<u32>,
     /// Things to tell the operator once the log is there.

@@ -30,11 +30,6 @@ type Field = fn(&Settings) -> &Option<String>;
 const WITHOUT_EFFECT_YET: &[(&str, Field)] = &[
     ("CACHE_STRICT_WRITES", |s| &s.cache_strict_writes),
     ("CACHE_COMPRESS_ABOVE_KB", |s| &s.cache_compress_above_kb),
-    ("WARM_INTERVAL_SECS", |s| &s.warm_interval_secs),
-    ("WARM_TOP", |s| &s.warm_top),
-    ("WARM_PAGE_SIZE", |s| &s.warm_page_size),
-    ("METRICS_ADDR", |s| &s.metrics_addr),
-    ("METRICS_TOKEN", |s| &s.metrics_token),
     ("REDIS_MAX_CONNECTIONS", |s| &s.redis_max_connections),
     ("REDIS_SOCKET_CONNECT_TIMEOUT", |s| &s.redis_socket_connect_timeout),
     ("CORS_ORIGINS", |s| &s.cors_origins),
@@ -98,15 +93,15 @@ impl Config {
     }
 }
 
-struct Check<'a> {
-    settings: &'a Settings,
+pub(super) struct Check<'a> {
+    pub(super) settings: &'a Settings,
     vars: &'a BTreeMap<String, String>,
-    problems: Vec<String>,
+    pub(super) problems: Vec<String>,
     warnings: Vec<String>,
 }
 
 /// An empty variable is an unset one.
-fn set(value: &Option<String>) -> Option<&str> {
+pub(super) fn set(value: &Option<String>) -> Option<&str> {
     value.as_deref().map(str::trim).filter(|v| !v.is_empty())
 }
 
@@ -137,6 +132,8 @@ impl Check<'_> {
             ),
             log_filter: self.log_filter(),
             trusted_proxies: self.networks(),
+            warm: self.warm(),
+            metrics: self.metrics(),
             abort_after_commit: self.abort_after_commit(),
             warnings: Vec::new(),
         };
@@ -206,17 +203,10 @@ impl Check<'_> {
         self.toggle("REDIS_RETRY_ON_TIMEOUT", &s.redis_retry_on_timeout);
         for (name, value, range) in [
             ("CACHE_COMPRESS_ABOVE_KB", &s.cache_compress_above_kb, 0..=524_288),
-            ("WARM_INTERVAL_SECS", &s.warm_interval_secs, 0..=86_400),
-            ("WARM_TOP", &s.warm_top, 0..=1000),
-            ("WARM_PAGE_SIZE", &s.warm_page_size, 1..=100),
             ("REDIS_MAX_CONNECTIONS", &s.redis_max_connections, 1..=1000),
             ("REDIS_SOCKET_CONNECT_TIMEOUT", &s.redis_socket_connect_timeout, 1..=60),
         ] {
             self.number(name, value, *range.start(), range);
-        }
-        if let Some(text) = set(&s.metrics_addr).filter(|t| t.parse::<SocketAddr>().is_err()) {
-            let problem = "is not an address such as 127.0.0.1:9100";
-            self.problems.push(format!("METRICS_ADDR: '{text}' {problem}"));
         }
         for origin in list(&s.cors_origins).filter(|origin| !is_origin(origin)) {
             let problem = "is not an origin such as https://example.org";
@@ -392,7 +382,7 @@ impl Check<'_> {
         networks
     }
 
-    fn number(
+    pub(super) fn number(
         &mut self,
         name: &str,
         value: &Option<String>,

@@ -87,7 +87,7 @@ pub struct Settings {
     /// Upper bound for the life of an L1 entry, in seconds
     #[arg(long, global = true, env = "CACHE_L1_MAX_TTL", hide_short_help = true)]
     pub cache_l1_max_ttl: Option<String>,
-    /// Seconds that L1 may answer while Redis is away (no effect yet) [default: 0]
+    /// Seconds that L1 may answer while Redis is away [default: 0]
     #[arg(long, global = true, env = "CACHE_DEGRADED_L1_TTL", hide_short_help = true)]
     pub cache_degraded_l1_ttl: Option<String>,
     /// At least 32 bytes; generated beside an SQLite file when absent
@@ -126,19 +126,19 @@ pub struct Settings {
     /// For CONTENT_STORE=mongo (no effect yet)
     #[arg(long, global = true, env = "MONGODB_DB_NAME", hide_short_help = true)]
     pub mongodb_db_name: Option<String>,
-    /// Seconds between warmings of the cache (no effect yet) [default: 600]
+    /// Seconds between warmings of the cache, 0 for none [default: 600]
     #[arg(long, global = true, env = "WARM_INTERVAL_SECS", hide_short_help = true)]
     pub warm_interval_secs: Option<String>,
-    /// How many of the most popular courses are warmed (no effect yet) [default: 10]
+    /// How many of the most popular courses are warmed [default: 10]
     #[arg(long, global = true, env = "WARM_TOP", hide_short_help = true)]
     pub warm_top: Option<String>,
-    /// The page size of warmed lists (no effect yet) [default: 12]
+    /// The page size of warmed lists [default: 12]
     #[arg(long, global = true, env = "WARM_PAGE_SIZE", hide_short_help = true)]
     pub warm_page_size: Option<String>,
-    /// Where metrics are served (no effect yet)
+    /// Where /metrics is served; absent: on the main address
     #[arg(long, global = true, env = "METRICS_ADDR", hide_short_help = true)]
     pub metrics_addr: Option<String>,
-    /// The token that /metrics asks for on the main address (no effect yet)
+    /// The token that /metrics asks for on the main address; absent: this machine only
     #[arg(long, global = true, env = "METRICS_TOKEN", hide_short_help = true)]
     pub metrics_token: Option<String>,
     /// For tests: abort after this many commits, before the cache hears of the last one

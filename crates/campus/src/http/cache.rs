@@ -15,7 +15,7 @@ use super::answer::personal;
 use super::auth::Admin;
 use super::error::ReadProblems;
 use crate::app::App;
-use crate::reads::{CacheReport, RedisState};
+use crate::reads::{CacheReport, NamespaceReport, Percentiles, RedisReport, RedisState};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(cache_stats))
@@ -25,6 +25,11 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 struct CacheStats {
     /// Bytes that L1 holds.
     memory_cache_size: u64,
+    /// Keys in the database of Redis; absent without an answer from it.
+    redis_keys: Option<u64>,
+    #[schema(example = "1.20M")]
+    redis_memory_used: Option<String>,
+    /// Reads of this server that Redis answered.
     redis_hits: u64,
     redis_misses: u64,
     hits: BTreeMap<&'static str, u64>,
@@ -34,8 +39,14 @@ struct CacheStats {
     l1: L1,
     /// `off`, `up` or `down`.
     redis: &'static str,
-    /// Invalidations that Redis has not acknowledged yet.
+    /// `closed`: Redis is asked; `open`: it is left alone until it answers a probe; or `off`.
+    breaker: &'static str,
+    backplane: Backplane,
+    /// Committed writes that Redis has yet to be told of; absent if the database does not say.
+    outbox_depth: Option<u64>,
+    /// Invalidations that Redis has not acknowledged to this server yet.
     pending_invalidations: usize,
+    warming: Warming,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -59,6 +70,25 @@ struct Namespace {
     coalesced: u64,
     refused_fills: u64,
     l2_errors: u64,
+    /// Half of the reads took no longer, in microseconds; absent before the first.
+    p50_us: Option<f64>,
+    p99_us: Option<f64>,
+    /// The same by who answered.
+    latency: Latency,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = NamespaceLatency)]
+struct Latency {
+    l1: Option<TierLatency>,
+    l2: Option<TierLatency>,
+    loader: Option<TierLatency>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct TierLatency {
+    p50_us: f64,
+    p99_us: f64,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -67,23 +97,57 @@ struct L1 {
     bytes: u64,
     capacity: u64,
     entries: u64,
+    /// Entries that had to make room.
+    evictions: u64,
 }
 
-/// Hits and misses by namespace, and what L1 holds (admin)
+/// What is heard of other servers; absent without Redis.
+#[derive(Serialize, ToSchema)]
+#[schema(as = BackplaneStats)]
+struct Backplane {
+    /// Of the Redis data set: another one after a restart or failover.
+    epoch: Option<String>,
+    /// Of the last invalidation.
+    seq: Option<u64>,
+    /// For how long nothing has proved that none was missed.
+    lag_ms: Option<u64>,
+    messages: u64,
+    /// How often L1 was given up because one may have been missed.
+    flushes: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = WarmingStats)]
+struct Warming {
+    runs: u64,
+    reads: u64,
+    failed: u64,
+}
+
+/// What the cache has done since the start, by namespace and tier (admin)
 #[utoipa::path(get, path = "/cache/stats", tag = "operations", operation_id = "cacheStats",
     security(("bearer" = [])),
     responses((status = 200, description = "Counters since the start", body = CacheStats), ReadProblems))]
 async fn cache_stats(_: Admin, State(app): State<Arc<App>>) -> Response {
-    personal(StatusCode::OK, &CacheStats::from(app.reads.stats()))
+    let redis = app.reads.redis_report().await.and_then(Result::ok);
+    let outbox_depth = app.reads.outbox_depth().await.ok();
+    personal(StatusCode::OK, &CacheStats::new(app.reads.stats(), redis, outbox_depth))
 }
 
-impl From<CacheReport> for CacheStats {
-    fn from(report: CacheReport) -> Self {
+impl CacheStats {
+    fn new(report: CacheReport, redis: Option<RedisReport>, outbox_depth: Option<u64>) -> Self {
         let namespaces: Vec<Namespace> = report.namespaces.iter().map(Namespace::from).collect();
         let hits: u64 = namespaces.iter().map(|n| n.l1_hits + n.l2_hits).sum();
         let misses: u64 = namespaces.iter().map(|n| n.misses).sum();
+        let (state, breaker) = match report.redis {
+            RedisState::Off => ("off", "off"),
+            RedisState::Up => ("up", "closed"),
+            RedisState::Down => ("down", "open"),
+        };
         Self {
             memory_cache_size: report.l1_bytes,
+            redis_keys: redis.as_ref().map(|redis| redis.keys),
+            redis_memory_used: redis.map(|redis| redis.used_memory_human),
             redis_hits: namespaces.iter().map(|n| n.l2_hits).sum(),
             redis_misses: if report.redis == RedisState::Off { 0 } else { misses },
             hits: namespaces.iter().map(|n| (n.ns, n.l1_hits + n.l2_hits)).collect(),
@@ -98,19 +162,31 @@ impl From<CacheReport> for CacheStats {
                 bytes: report.l1_bytes,
                 capacity: report.l1_capacity,
                 entries: report.l1_entries,
+                evictions: report.l1_evictions,
             },
-            redis: match report.redis {
-                RedisState::Off => "off",
-                RedisState::Up => "up",
-                RedisState::Down => "down",
+            redis: state,
+            breaker,
+            backplane: Backplane {
+                epoch: report.backplane.epoch,
+                seq: report.backplane.seq,
+                lag_ms: report.backplane.lag.map(|lag| lag.as_millis() as u64),
+                messages: report.backplane.messages,
+                flushes: report.backplane.flushes,
             },
+            outbox_depth,
             pending_invalidations: report.pending_invalidations,
+            warming: Warming {
+                runs: report.warming.runs,
+                reads: report.warming.reads,
+                failed: report.warming.failed,
+            },
         }
     }
 }
 
-impl From<&crate::reads::NamespaceReport> for Namespace {
-    fn from(stats: &crate::reads::NamespaceReport) -> Self {
+impl From<&NamespaceReport> for Namespace {
+    fn from(stats: &NamespaceReport) -> Self {
+        let latency = &stats.latency;
         Self {
             ns: stats.namespace,
             l1_hits: stats.l1_hits,
@@ -122,6 +198,19 @@ impl From<&crate::reads::NamespaceReport> for Namespace {
             coalesced: stats.coalesced,
             refused_fills: stats.fills_refused,
             l2_errors: stats.l2_errors,
+            p50_us: latency.all.map(|all| all.p50_us),
+            p99_us: latency.all.map(|all| all.p99_us),
+            latency: Latency {
+                l1: latency.l1.map(TierLatency::from),
+                l2: latency.l2.map(TierLatency::from),
+                loader: latency.loader.map(TierLatency::from),
+            },
         }
+    }
+}
+
+impl From<Percentiles> for TierLatency {
+    fn from(percentiles: Percentiles) -> Self {
+        Self { p50_us: percentiles.p50_us, p99_us: percentiles.p99_us }
     }
 }

@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 
 use super::answer::personal;
 use super::auth::SignedIn;
-use super::error::{Problem, ReadProblems};
+use super::error::{ListProblems, Problem, ReadProblems};
 use super::extract::{Path, Query};
 use super::page::{PageParams, page_headers};
 use crate::app::App;
@@ -60,14 +60,14 @@ async fn get_certificate(
     Ok(personal(StatusCode::OK, &wire::Certificate::from(&certificate)))
 }
 
-/// Whether a code is that of a certificate: who completed what, and when
+/// Whether a code is that of a certificate: who completed what, and when; `valid: false` if not
 #[utoipa::path(get, path = "/certificates/verify/{code}", tag = "learning",
     operation_id = "verifyCertificate", params(("code" = String, Path)), security(()),
-    responses((status = 200, description = "It is", body = wire::Verification), ReadProblems))]
+    responses((status = 200, description = "Whether it is", body = wire::Verification), ListProblems))]
 async fn verify_certificate(
     State(app): State<Arc<App>>,
     Path(code): Path<String>,
 ) -> Result<Response, Problem> {
     let certificate = app.learning.verify_certificate(&code).await?;
-    Ok(personal(StatusCode::OK, &wire::Verification::from(&certificate)))
+    Ok(personal(StatusCode::OK, &wire::Verification::from(certificate.as_ref())))
 }

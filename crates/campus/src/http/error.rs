@@ -105,7 +105,7 @@ impl Problem {
         Self { cause: Some(Cause::from(error)), ..problem }
     }
 
-    fn unavailable(detail: &str) -> Self {
+    pub(super) fn unavailable(detail: &str) -> Self {
         Self { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
 }

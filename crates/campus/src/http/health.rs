@@ -11,6 +11,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::answer::personal;
+use super::auth::Viewer;
+use super::error::ProblemBody;
+use super::system::RedisStats;
 use crate::app::{App, Health, State as Probe};
 use crate::model::Timestamp;
 
@@ -67,11 +70,20 @@ fn connected(state: Probe) -> &'static str {
     }
 }
 
-fn healthy(state: Probe) -> &'static str {
+pub(super) fn healthy(state: Probe) -> &'static str {
     match state {
         Probe::Up => "healthy",
         Probe::Down => "unhealthy",
         Probe::Off => "disabled",
+    }
+}
+
+/// Without Redis everything works, slower.
+pub(super) fn overall(health: &Health) -> (StatusCode, &'static str) {
+    match (health.database, health.redis) {
+        (Probe::Down, _) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
+        (_, Probe::Down) => (StatusCode::OK, "degraded"),
+        _ => (StatusCode::OK, "healthy"),
     }
 }
 
@@ -81,11 +93,7 @@ fn healthy(state: Probe) -> &'static str {
         (status = 503, description = "The database is away", body = HealthReport)))]
 async fn health(State(app): State<Arc<App>>) -> Response {
     let health = app.health().await;
-    let (code, status) = match (health.database, health.redis) {
-        (Probe::Down, _) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
-        (_, Probe::Down) => (StatusCode::OK, "degraded"),
-        _ => (StatusCode::OK, "healthy"),
-    };
+    let (code, status) = overall(&health);
     let report = HealthReport {
         status,
         service: "campus",
@@ -131,17 +139,28 @@ struct RedisHealth {
     /// `connected`, `disconnected` or `disabled`.
     status: &'static str,
     latency_ms: Option<f64>,
+    /// For admins only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stats: Option<RedisStats>,
 }
 
 /// Whether Redis answers; without it everything works, slower
 #[utoipa::path(get, path = "/health/redis", tag = "operations", operation_id = "redisHealth",
-    responses((status = 200, description = "What was found", body = RedisHealth)))]
-async fn redis(State(app): State<Arc<App>>) -> Response {
+    security((), ("bearer" = [])),
+    responses((status = 200, description = "What was found", body = RedisHealth),
+        (status = 401, description = "The token is not valid", body = ProblemBody,
+            content_type = "application/problem+json")))]
+async fn redis(Viewer(viewer): Viewer, State(app): State<Arc<App>>) -> Response {
     let health = app.health().await;
+    let stats = match viewer {
+        Some(viewer) if viewer.is_admin() => app.reads.redis_report().await,
+        Some(_) | None => None,
+    };
     let micros = health.redis_latency.map(|latency| latency.as_micros());
     let body = RedisHealth {
         status: connected(health.redis),
         latency_ms: micros.map(|micros| micros as f64 / 1000.0),
+        stats: stats.and_then(Result::ok).as_ref().map(RedisStats::from),
     };
     personal(StatusCode::OK, &body)
 }

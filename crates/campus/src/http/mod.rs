@@ -2,24 +2,30 @@
 
 mod analytics;
 mod answer;
+mod articles;
 mod auth;
 mod cache;
 mod certificates;
+mod clearing;
 mod content;
 mod courses;
 mod csv;
+mod definitions;
 mod edge;
 mod enrollments;
+mod entries;
 mod error;
 mod events;
 mod extract;
 mod health;
+mod metrics;
 mod page;
 mod progress;
 mod roster;
 mod server;
 mod sessions;
 mod site;
+mod system;
 mod users;
 
 use std::sync::Arc;
@@ -32,9 +38,11 @@ use utoipa::{Modify, OpenApi as _};
 use utoipa_axum::router::OpenApiRouter;
 
 pub use edge::Edge;
+pub use metrics::metrics_service;
 pub use server::{Draining, serve};
 
 use crate::app::App;
+use crate::meters::Meters;
 use error::Problem;
 
 /// Everything clients can ask for, and its description.
@@ -50,15 +58,21 @@ fn routes() -> (Router<Arc<App>>, OpenApi) {
         .merge(certificates::routes())
         .merge(analytics::routes())
         .merge(events::routes())
+        .merge(articles::routes())
         .merge(health::routes())
         .merge(cache::routes())
+        .merge(clearing::routes())
+        .merge(definitions::routes())
+        .merge(entries::routes())
+        .merge(system::routes())
         .split_for_parts();
-    (router.merge(site::routes(&api)), api)
+    (router.merge(site::routes(&api)).merge(metrics::routes()), api)
 }
 
 /// The whole service, as the server and the tests run it.
 pub fn service(app: Arc<App>) -> Edge {
-    middleware(router(app))
+    let meters = Arc::clone(&app.meters);
+    middleware(router(app), meters)
 }
 
 /// Every route, without what surrounds them all.
@@ -68,13 +82,14 @@ pub fn router(app: Arc<App>) -> Router {
 
 /// What every request passes, from the outside in. The rest (body limits, signing
 /// in) is asked for by the handlers that need it.
-pub fn middleware(router: Router) -> Edge {
+pub fn middleware(router: Router, meters: Arc<Meters>) -> Edge {
     let router = router
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "There is no such path") })
         .method_not_allowed_fallback(|| async {
             let detail = "This path does not have that method";
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
-        });
+        })
+        .layer(metrics::Timing(meters));
     Edge::new(router)
 }
 
@@ -102,6 +117,7 @@ pub fn openapi() -> OpenApi {
         (name = "learning", description = "Progress and certificates"),
         (name = "analytics", description = "Figures of courses, students and the platform"),
         (name = "events", description = "What happens, as it happens"),
+        (name = "articles", description = "What instructors write, and its tags"),
         (name = "operations", description = "Health and cache"),
     ),
     components(schemas(error::ProblemBody, error::FieldProblem)),

@@ -10,7 +10,8 @@ use super::json::rows;
 use super::problem::{ImportError, Place, Problems};
 use super::{Part, find, refuse};
 use crate::model::{
-    ArticleImport, Catalogue, Fields, Origin, PersonImport, Role, Timestamp, slugify,
+    ArticleImport, Catalogue, Fields, MOST_TAGS, Origin, PersonImport, Role, Timestamp, slugify,
+    tag_name,
 };
 
 const SOURCE: &str = "gsa";
@@ -65,7 +66,7 @@ pub(super) fn read(dir: &Path, problems: &mut Problems) -> Result<Part, ImportEr
     let mut topics = HashSet::new();
     for file in beside(dir, "topics.")? {
         rows(&file, problems, |row: TopicRow, _, _| {
-            topics.insert(tag(&row.slug));
+            topics.insert(tag_name(&row.slug));
         })?;
     }
     rows(&articles, problems, |row, place, problems| import.article(row, place, problems))?;
@@ -110,6 +111,9 @@ impl Import {
         check_body(&mut fields, "body_markdown", &row.body_markdown);
         row.authors.iter().for_each(|author| fields.text("authors", author, 1, 100));
         row.tags.iter().for_each(|tag| fields.text("tags", tag, 0, 100));
+        if row.tags.len() > MOST_TAGS {
+            fields.refuse("tags", format!("must have at most {MOST_TAGS} entries"));
+        }
         refuse(fields, place, problems);
         let names: Vec<String> =
             row.authors.iter().map(|slug| self.name(&row.site, slug)).collect();
@@ -218,11 +222,7 @@ fn tags(given: &[String]) -> Vec<String> {
     let mut seen = HashSet::new();
     given
         .iter()
-        .map(|name| tag(name))
+        .map(|name| tag_name(name))
         .filter(|name| !name.is_empty() && seen.insert(name.clone()))
         .collect()
-}
-
-fn tag(name: &str) -> String {
-    name.split_whitespace().collect::<Vec<_>>().join("-").to_lowercase()
 }

@@ -45,7 +45,7 @@ const BAD_REFRESH: Refusal = Refusal::Unauthenticated("The refresh token is not 
 pub(super) const NO_USER: Refusal = Refusal::NotFound("User not found");
 pub(super) const NO_INSTRUCTOR: Refusal = Refusal::NotFound("Instructor not found");
 const NOT_SELF: Refusal = Refusal::Forbidden("You may only change your own account");
-const ADMINS_ONLY: Refusal = Refusal::Forbidden("Only an admin may do this");
+pub(super) const ADMINS_ONLY: Refusal = Refusal::Forbidden("Only an admin may do this");
 
 impl Learning {
     /// Whom a token speaks for, and for how long.

@@ -198,7 +198,7 @@ pub(super) async fn visible(tx: &Tx, by: Principal, course: Option<Course>) -> R
     if is_visible { Ok(course) } else { Err(NO_COURSE.into()) }
 }
 
-fn check_version(expected: Option<&[i64]>, current: i64) -> Result<()> {
+pub(super) fn check_version(expected: Option<&[i64]>, current: i64) -> Result<()> {
     match expected {
         Some(versions) if !versions.contains(&current) => {
             Err(Refusal::VersionMismatch { current }.into())
@@ -207,6 +207,6 @@ fn check_version(expected: Option<&[i64]>, current: i64) -> Result<()> {
     }
 }
 
-fn slug_taken(slug: &str) -> Error {
+pub(super) fn slug_taken(slug: &str) -> Error {
     Refusal::conflict(format!("Slug '{slug}' is already taken")).into()
 }

@@ -6,11 +6,13 @@
 //! one between its commit and its invalidation.
 
 pub mod accounts;
+mod articles;
 mod courses;
 mod enrollment;
 mod events;
 mod figures;
 mod lessons;
+mod operations;
 mod passwords;
 mod profiles;
 mod progress;
@@ -28,6 +30,7 @@ use crate::token::TokenKey;
 pub use enrollment::EnrollRequest;
 use events::Listeners;
 pub use events::{ListenRequest, Subscription, Told};
+pub use operations::Clearing;
 use passwords::Passwords;
 pub use progress::{MOST_MINUTES, ProgressReport};
 use throttle::Throttle;
@@ -102,6 +105,13 @@ impl Learning {
 fn found<T>(read: Read<Option<T>>, missing: Refusal) -> Result<Read<T>> {
     let Read { value, origin } = read;
     value.map(|value| Read { value, origin }).ok_or(Error::Absent(missing, origin))
+}
+
+/// Whoever asks, as the database has them, held until the commit: what they do at once is
+/// done in turn, and the deletion of their account waits.
+async fn held(tx: &Tx, by: Principal) -> Result<Principal> {
+    let user = tx.user_to_edit(by.id).await?.ok_or(GONE)?.user;
+    Ok(Principal { id: user.id, role: user.role })
 }
 
 /// For a write whose `WHERE version = ..` matched nothing: somebody was faster.

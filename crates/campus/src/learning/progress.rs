@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::courses::{NO_COURSE, visible};
 use super::enrollment::{NO_ENROLLMENT, only, shown};
 use super::lessons::NOT_ENROLLED;
-use super::{Error, GONE, Learning, Result, found, overtaken};
+use super::{Error, GONE, Learning, Result, found, held, overtaken};
 use crate::model::{
     Certificate, CertificateCode, CourseStatus, Enrollment, EnrollmentDetail, EnrollmentStatus,
     Fields, Outline, Principal, Refusal, Visit, Window,
@@ -133,9 +133,11 @@ impl Learning {
     }
 
     /// The certificate that has this code, for everybody who was shown it.
-    pub async fn verify_certificate(&self, code: &str) -> Result<Certificate> {
-        let code = CertificateCode::parse(code).ok_or(NO_CERTIFICATE)?;
-        Ok(self.store.certificate_with(&code).await?.ok_or(NO_CERTIFICATE)?)
+    pub async fn verify_certificate(&self, code: &str) -> Result<Option<Certificate>> {
+        match CertificateCode::parse(code) {
+            Some(code) => Ok(self.store.certificate_with(&code).await?),
+            None => Ok(None),
+        }
     }
 
     /// One's place in a course. Holds whoever asks until the commit.
@@ -187,13 +189,6 @@ impl Learning {
 
 fn is_to_finish(detail: &EnrollmentDetail) -> bool {
     detail.is_whole() && detail.enrollment.status == EnrollmentStatus::Active
-}
-
-/// Whoever asks, as the database has them, held until the commit: what they do at once is
-/// done in turn, and the deletion of their account waits.
-async fn held(tx: &Tx, by: Principal) -> Result<Principal> {
-    let user = tx.user_to_edit(by.id).await?.ok_or(GONE)?.user;
-    Ok(Principal { id: user.id, role: user.role })
 }
 
 /// The lessons of a report, each with its module.

@@ -207,7 +207,7 @@ fn check_seats(fields: &mut Fields, max_students: Option<i64>) {
     }
 }
 
-fn check_slug(fields: &mut Fields, slug: &str) {
+pub(super) fn check_slug(fields: &mut Fields, slug: &str) {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     let edges = slug.starts_with('-') || slug.ends_with('-');
     if slug.is_empty() || slug.len() > 200 || edges || !slug.bytes().all(allowed) {
@@ -216,7 +216,8 @@ fn check_slug(fields: &mut Fields, slug: &str) {
 }
 
 /// The slug of a title: ASCII letters and digits in lower case, joined by single hyphens.
-/// A title without any of them (for example in another script) gets `untitled`.
+/// A title without any of them gets `untitled`, with a number made from a title that is written
+/// in another alphabet: two of them must not stand in each other's way.
 pub fn slugify(title: &str) -> String {
     let mut slug = String::with_capacity(title.len().min(200));
     for c in title.chars() {
@@ -230,7 +231,14 @@ pub fn slugify(title: &str) -> String {
         }
     }
     let slug = slug.trim_end_matches('-');
-    if slug.is_empty() { "untitled" } else { slug }.to_owned()
+    if !slug.is_empty() {
+        return slug.to_owned();
+    }
+    if !title.chars().any(char::is_alphanumeric) {
+        return "untitled".to_owned();
+    }
+    let hash = blake3::hash(title.trim().to_lowercase().as_bytes()).to_hex();
+    format!("untitled-{}", &hash[..8])
 }
 
 /// How a course list is ordered; every order ends with the id, so that pages are stable.
@@ -298,7 +306,10 @@ mod tests {
     #[test]
     fn a_slug_has_only_lower_case_letters_digits_and_single_hyphens() {
         assert_eq!(slugify("  Rust & Async: Don't Panic!  "), "rust-async-dont-panic");
-        assert_eq!(slugify("机器学习"), "untitled");
+        assert_eq!(slugify(" ... "), "untitled");
+        assert_eq!(slugify("机器学习"), slugify(" 机器学习 "));
+        assert_ne!(slugify("机器学习"), slugify("Введение"));
+        assert!(slugify("Введение").starts_with("untitled-"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! A leaf: nothing here imports another part of Campus, so every rule can be
 //! read and tested without a database, a cache or a web server.
 
+mod article;
 mod certificate;
 mod content;
 mod course;
@@ -13,10 +14,14 @@ mod figures;
 mod import;
 mod money;
 mod refusal;
+mod rule;
 mod student;
 mod time;
 mod user;
 
+pub use article::{
+    Article, ArticleDraft, ArticleEdit, Author, MOST_TAGS, may_edit_article, tag_name,
+};
 pub use certificate::{Certificate, CertificateCode};
 pub use content::{
     Content, ContentDraft, Lesson, LessonDraft, MAX_CONTENT_BYTES, MAX_CONTENT_ID, Metadata,
@@ -42,6 +47,7 @@ pub use import::{
 };
 pub use money::Money;
 pub use refusal::Refusal;
+pub use rule::{CacheRule, CacheRuleEdit};
 pub use student::{Pace, Risk, StudentCourse, StudentFigures};
 pub use time::Timestamp;
 pub use user::{InstructorProfile, NewUser, Principal, ProfileEdit, Role, User};

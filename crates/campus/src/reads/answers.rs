@@ -146,6 +146,38 @@ impl CourseAnswer {
     }
 }
 
+/// An article. Unpublished ones keep an empty body here, like courses.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ArticleAnswer {
+    pub body: Body,
+    pub version: i64,
+    pub published: bool,
+    pub author_id: Option<i64>,
+}
+
+impl ArticleAnswer {
+    pub fn public(article: &model::Article) -> Result<Self> {
+        let mut answer = Self::full(article)?;
+        if !article.published {
+            answer.body = Body::of(Bytes::new());
+        }
+        Ok(answer)
+    }
+
+    pub fn full(article: &model::Article) -> Result<Self> {
+        Ok(Self {
+            body: Body::render(&wire::Article::from(article))?,
+            version: article.version,
+            published: article.published,
+            author_id: article.author_id(),
+        })
+    }
+
+    pub(super) fn weight(&self) -> usize {
+        size_of::<Self>() + self.body.weight()
+    }
+}
+
 /// A page of a list and how many items there are in all.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ListAnswer {

@@ -2,6 +2,7 @@
 
 use larder::{Names, Tag};
 
+use crate::config::Namespace;
 use crate::model::{CourseStatus, Event, EventKind};
 use crate::store::{Ended, Imported};
 
@@ -47,6 +48,13 @@ impl Milestone {
     }
 }
 
+/// Whether an edit of an article changes how many published articles carry each tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TagCounts {
+    Changed,
+    Same,
+}
+
 impl Ending {
     fn of(names: Names) -> Self {
         Self { names, events: Vec::new() }
@@ -76,9 +84,7 @@ impl Ending {
             names = tagged(names, course, courses).tag(Tag::named("courses"));
         }
         if !articles.is_empty() {
-            names = tagged(names, article, articles)
-                .tag(Tag::named("articles"))
-                .tag(Tag::named("tags"));
+            names = article_lists(tagged(names, article, articles));
         }
         Self::of(names)
     }
@@ -170,15 +176,62 @@ impl Ending {
         ))
     }
 
+    /// Ends a remembered "there is no such article".
+    pub fn article_created(id: i64, listed: Listed) -> Self {
+        let names = Names::new().tag(article(id));
+        Self::of(match listed {
+            Listed::Yes => article_lists(names),
+            Listed::No => names,
+        })
+    }
+
+    pub fn article_edited(id: i64, counts: TagCounts) -> Self {
+        let names = Names::new().tag(article(id));
+        Self::of(match counts {
+            TagCounts::Changed => article_lists(names),
+            TagCounts::Same => names.tag(Tag::named("articles")),
+        })
+    }
+
+    pub fn article_deleted(id: i64) -> Self {
+        Self::of(article_lists(Names::new().tag(article(id))))
+    }
+
+    /// What an admin clears by hand.
+    pub fn course_cleared(id: i64) -> Self {
+        let names = Names::new().tag(course(id)).tag(content(id)).tag(seats(id));
+        Self::of(names.tag(Tag::named("courses")).tag(course_figures(id)))
+            .telling(Event::of_course(EventKind::CacheCleared, id))
+    }
+
+    pub fn namespace_cleared(namespace: Namespace) -> Self {
+        Self::cleared(Names::new().namespace(namespace.name))
+    }
+
+    /// `None` for what no tag looks like.
+    pub fn tag_cleared(tag: &str) -> Option<Self> {
+        Some(Self::cleared(Names::new().tag(Tag::parse(tag)?)))
+    }
+
+    pub fn everything_cleared() -> Self {
+        Self::cleared(Names::everything())
+    }
+
+    fn cleared(names: Names) -> Self {
+        Self::of(names).telling(Event::new(EventKind::CacheCleared))
+    }
+
+    /// Makes every server look at what operators have changed.
+    pub fn rules_changed() -> Self {
+        Self::of(Names::new().tag(rules())).telling(Event::new(EventKind::DefinitionsChanged))
+    }
+
     /// Everything that imports may have changed; nothing if they found every row as it was.
     pub fn imported(imports: &[Imported]) -> Self {
         let names = imports.iter().filter(|imported| imported.has_changes()).fold(
             Names::new(),
             |names, imported| {
-                let names = names
-                    .tag(Tag::named("courses"))
-                    .tag(Tag::named("articles"))
-                    .tag(Tag::named("tags"));
+                let names = article_lists(names.tag(Tag::named("courses")));
                 let names = tagged(names, user, &imported.user_ids);
                 let names = tagged(names, course, &imported.course_ids);
                 let names = tagged(names, content, &imported.course_ids);
@@ -191,6 +244,11 @@ impl Ending {
     }
 }
 
+/// No entry has it: servers watch it for what operators change.
+pub(super) fn rules() -> Tag {
+    Tag::named("cache:rules")
+}
+
 fn user(id: i64) -> Tag {
     Tag::new("user", id)
 }
@@ -201,6 +259,10 @@ fn course(id: i64) -> Tag {
 
 fn article(id: i64) -> Tag {
     Tag::new("article", id)
+}
+
+fn article_lists(names: Names) -> Names {
+    names.tag(Tag::named("articles")).tag(Tag::named("tags"))
 }
 
 fn seats(course_id: i64) -> Tag {

@@ -40,8 +40,8 @@ impl StudentAnswer {
 }
 
 /// `analytics:course:{id}`
-struct CourseFiguresKey {
-    id: i64,
+pub(super) struct CourseFiguresKey {
+    pub(super) id: i64,
 }
 
 impl CacheKey for CourseFiguresKey {
@@ -70,7 +70,7 @@ impl CacheKey for CourseFiguresKey {
 }
 
 /// `analytics:student:{user}`
-struct StudentFiguresKey;
+pub(super) struct StudentFiguresKey;
 
 impl CacheKey for StudentFiguresKey {
     type Value = StudentAnswer;
@@ -96,7 +96,7 @@ impl CacheKey for StudentFiguresKey {
 }
 
 /// `analytics:platform:overview`
-struct PlatformKey;
+pub(super) struct PlatformKey;
 
 impl CacheKey for PlatformKey {
     type Value = PlainAnswer;
@@ -123,7 +123,7 @@ impl CacheKey for PlatformKey {
 }
 
 /// `system:stats`: nothing ends it but its short life.
-struct SystemKey;
+pub(super) struct SystemKey;
 
 impl CacheKey for SystemKey {
     type Value = PlainAnswer;

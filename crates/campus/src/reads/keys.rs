@@ -8,7 +8,7 @@ use super::answers::{ContentAnswer, CourseAnswer, ListAnswer, PlainAnswer, Profi
 use crate::config::{Namespace, lifetimes};
 use crate::model::{CourseFilter, CourseSort, Window};
 
-const fn policy(namespace: Namespace) -> Policy {
+pub(super) const fn policy(namespace: Namespace) -> Policy {
     Policy::new(namespace.life.soft, namespace.life.hard)
 }
 
@@ -42,9 +42,9 @@ impl CourseQuery {
 
 /// `course:published:p:{skip}:l:{limit}[:o:{sort}][:h:{hash}]`
 pub(super) struct ListKey {
-    window: Window,
-    sort: CourseSort,
-    hash: Option<String>,
+    pub(super) window: Window,
+    pub(super) sort: CourseSort,
+    pub(super) hash: Option<String>,
 }
 
 impl ListKey {
@@ -119,8 +119,8 @@ impl CacheKey for CategoriesKey {
 
 /// `course:search:{hash}:p:{skip}:l:{limit}`
 pub(super) struct SearchKey {
-    hash: String,
-    window: Window,
+    pub(super) hash: String,
+    pub(super) window: Window,
 }
 
 impl SearchKey {

@@ -5,35 +5,53 @@
 //! Only this folder and `app.rs` name the cache library.
 
 mod answers;
+mod articles;
 mod ending;
+mod explain;
 mod feed;
 mod figures;
+#[cfg(test)]
+mod golden;
 mod keys;
+mod meters;
 mod outbox;
 mod report;
+mod rules;
+mod self_test;
+mod warm;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use larder::{Cache, CacheKey, Cached, LoadError, Loaded, Public, Source, User};
 
 pub use answers::{
-    Body, ContentAnswer, CourseAnswer, Encoding, LessonSlice, ListAnswer, PlainAnswer,
-    ProfileAnswer,
+    ArticleAnswer, Body, ContentAnswer, CourseAnswer, Encoding, LessonSlice, ListAnswer,
+    PlainAnswer, ProfileAnswer,
 };
-pub use ending::{Ending, Learned, Listed, Milestone};
+pub use ending::{Ending, Learned, Listed, Milestone, TagCounts};
+pub use explain::{Explained, InTier, Missed, Says, Shown};
 pub use feed::{Feed, REPLAY};
 pub use figures::StudentAnswer;
 pub use keys::CourseQuery;
+pub use meters::{Latency, Percentiles};
 pub use outbox::{Crash, Rows};
-pub use report::{CacheReport, NamespaceReport, RedisState};
+pub use report::{Backplane, CacheReport, NamespaceReport, RedisReport, RedisState};
+pub use rules::Definition;
+pub use self_test::TestStep;
+pub use warm::{WarmReport, Warmed, Warming};
 
+use crate::config::Lifetime;
 use crate::store::{self, Store};
 use crate::wire;
 use keys::{
     CategoriesKey, ContentKey, CourseKey, DashboardKey, EnrolledKey, InstructorKey, ListKey,
     ProfileKey, ProgressKey, SearchKey, SeatsKey, SessionKey,
 };
+use meters::Latencies;
+use rules::Rules;
+use warm::WarmCounts;
 
 /// The reads of the product, through the cache.
 #[derive(Clone)]
@@ -43,6 +61,9 @@ pub struct Reads {
     caching: Caching,
     crash: Crash,
     feed: Arc<Feed>,
+    latencies: Arc<Latencies>,
+    rules: Arc<Rules>,
+    warming: Arc<WarmCounts>,
 }
 
 /// Whether this process caches at all.
@@ -140,9 +161,25 @@ impl Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Reads {
-    pub fn new(cache: Cache, store: Arc<Store>, caching: Caching, crash: Crash) -> Self {
+    /// `configured` are the lifetimes that differ from the registry's.
+    pub fn new(
+        cache: Cache,
+        store: Arc<Store>,
+        caching: Caching,
+        crash: Crash,
+        configured: BTreeMap<&'static str, Lifetime>,
+    ) -> Self {
         let feed = Arc::new(Feed::new(Arc::clone(&store)));
-        Self { cache, store, caching, crash, feed }
+        Self {
+            cache,
+            store,
+            caching,
+            crash,
+            latencies: Arc::default(),
+            rules: Arc::new(Rules::new(configured)),
+            warming: Arc::default(),
+            feed,
+        }
     }
 
     /// A page of the public catalogue.
@@ -215,19 +252,16 @@ impl Reads {
     pub async fn is_enrolled(&self, student_id: i64, course_id: i64) -> Result<bool> {
         let store = Arc::clone(&self.store);
         let key = EnrolledKey { course_id };
-        let read = self
-            .cache
-            .scoped(User(student_id))
-            .get_or_load(&key, move || async move {
-                let enrolled = store.is_enrolled(student_id, course_id).await?;
-                Ok::<_, store::Error>(if enrolled {
-                    Loaded::from(true)
-                } else {
-                    Loaded::uncached(false)
-                })
+        let own = self.cache.scoped(User(student_id));
+        let read = own.get_or_load(&key, move || async move {
+            let enrolled = store.is_enrolled(student_id, course_id).await?;
+            Ok::<_, store::Error>(if enrolled {
+                Loaded::from(true)
+            } else {
+                Loaded::uncached(false)
             })
-            .await?;
-        Ok(*read.value)
+        });
+        Ok(*self.timed::<EnrolledKey, _, _>(read).await?.value)
     }
 
     /// A person's public profile.
@@ -311,8 +345,8 @@ impl Reads {
             let value = Arc::new(load(store).await?);
             return Ok(Read::from_database(value));
         }
-        let read = self.cache.get_or_load(key, move || load(store)).await?;
-        Ok(self.told(read))
+        let read = self.cache.get_or_load(key, move || load(store));
+        Ok(self.told(self.timed::<K, _, _>(read).await?))
     }
 
     async fn find<K, F, L>(&self, via: Via, key: &K, load: F) -> Result<Read<Option<Arc<K::Value>>>>
@@ -326,8 +360,8 @@ impl Reads {
             let value = load(store).await?.map(Arc::new);
             return Ok(Read::from_database(value));
         }
-        let read = self.cache.find_or_load(key, move || load(store)).await?;
-        Ok(self.told(read))
+        let read = self.cache.find_or_load(key, move || load(store));
+        Ok(self.told(self.timed::<K, _, _>(read).await?))
     }
 
     /// What belongs to one person and is stored under their id.
@@ -349,8 +383,20 @@ impl Reads {
             return Ok(Read::from_database(value));
         }
         let own = self.cache.scoped(User(user_id));
-        let read = own.find_or_load(key, move || load(store)).await?;
-        Ok(self.told(read))
+        let read = own.find_or_load(key, move || load(store));
+        Ok(self.told(self.timed::<K, _, _>(read).await?))
+    }
+
+    /// Counts how long a read took, by who answered.
+    async fn timed<K: CacheKey, T, E>(
+        &self,
+        read: impl Future<Output = std::result::Result<Cached<T>, E>>,
+    ) -> std::result::Result<Cached<T>, E> {
+        let began = Instant::now();
+        let read = read.await?;
+        let place = const { meters::place(K::NAMESPACE) };
+        self.latencies.record(place, read.source.into(), began.elapsed());
+        Ok(read)
     }
 
     fn told<T>(&self, read: Cached<T>) -> Read<T> {

@@ -3,6 +3,7 @@
 //! Only this folder names the database libraries. Reads are methods of [`Store`];
 //! writes happen in a [`Tx`], so that the caller decides what belongs together.
 
+mod articles;
 mod catalogue;
 mod certificates;
 mod connect;
@@ -14,6 +15,7 @@ mod events;
 mod figures;
 pub mod lock;
 mod migrations;
+mod operations;
 mod outbox;
 mod private;
 mod progress;

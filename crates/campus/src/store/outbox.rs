@@ -8,8 +8,8 @@ use std::time::Duration;
 use sea_orm::sea_query::{Expr, Query, SimpleExpr};
 use sea_orm::sqlx::postgres::PgListener;
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, DbBackend, DbErr, EntityTrait, ExprTrait, QueryFilter,
-    QueryOrder, QuerySelect, Statement,
+    ColumnTrait, Condition, ConnectionTrait, DbBackend, DbErr, EntityTrait, ExprTrait,
+    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Statement,
 };
 
 use super::events::text;
@@ -113,6 +113,11 @@ impl Store {
             .all(&self.reader)
             .await?;
         Ok(rows.into_iter().map(|(id, names)| UndoneRow { id, names }).collect())
+    }
+
+    /// How many committed rows nobody has marked done.
+    pub async fn outbox_depth(&self) -> Result<u64> {
+        Ok(Entity::find().filter(Column::DoneAt.is_null()).count(&self.reader).await?)
     }
 
     /// Marks rows done; those that are done or gone already are left alone.

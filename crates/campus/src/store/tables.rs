@@ -278,6 +278,7 @@ pub mod articles {
         pub published: bool,
         pub created_at: i64,
         pub updated_at: i64,
+        pub deleted_at: Option<i64>,
         pub version: i64,
         pub source: Option<String>,
         pub external_id: Option<String>,
@@ -286,7 +287,14 @@ pub mod articles {
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-    pub enum Relation {}
+    pub enum Relation {
+        #[sea_orm(
+            belongs_to = "super::users::Entity",
+            from = "Column::AuthorId",
+            to = "super::users::Column::Id"
+        )]
+        Author,
+    }
 
     impl ActiveModelBehavior for ActiveModel {}
 }
@@ -321,7 +329,20 @@ pub mod article_tags {
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-    pub enum Relation {}
+    pub enum Relation {
+        #[sea_orm(
+            belongs_to = "super::articles::Entity",
+            from = "Column::ArticleId",
+            to = "super::articles::Column::Id"
+        )]
+        Article,
+        #[sea_orm(
+            belongs_to = "super::tags::Entity",
+            from = "Column::TagId",
+            to = "super::tags::Column::Id"
+        )]
+        Tag,
+    }
 
     impl ActiveModelBehavior for ActiveModel {}
 }
@@ -342,6 +363,48 @@ pub mod outbox {
         /// What happened, for those who listen.
         pub event: Option<String>,
         pub done_at: Option<i64>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+pub mod audit_log {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "audit_log")]
+    pub struct Model {
+        #[sea_orm(primary_key)]
+        pub id: i64,
+        pub at: i64,
+        pub actor_id: i64,
+        pub action: String,
+        pub target: String,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+pub mod cache_overrides {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "cache_overrides")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub namespace: String,
+        pub enabled: Option<bool>,
+        /// Seconds.
+        pub soft: Option<i64>,
+        pub hard: Option<i64>,
+        pub l1: Option<i64>,
+        pub updated_at: i64,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -84,9 +84,15 @@ impl Store {
     }
 
     pub async fn has_admin(&self) -> Result<bool> {
+        Ok(self.first_admin().await?.is_some())
+    }
+
+    /// The admin with the lowest id.
+    pub async fn first_admin(&self) -> Result<Option<i64>> {
         let admins = users::Entity::find().filter(users::Column::Role.eq(Role::Admin.as_str()));
         let live = admins.filter(users::Column::DeletedAt.is_null());
-        Ok(live.one(&self.reader).await?.is_some())
+        let first = live.order_by_asc(users::Column::Id).one(&self.reader).await?;
+        Ok(first.map(|admin| admin.id))
     }
 
     pub async fn users(&self, window: Window) -> Result<Vec<User>> {
@@ -220,28 +226,36 @@ impl Tx {
 
     /// The courses and articles whose answers show this person's name.
     pub async fn rows_naming(&self, user_id: i64) -> Result<(Vec<i64>, Vec<i64>)> {
-        let courses = courses::Entity::find()
-            .select_only()
-            .column(courses::Column::Id)
-            .filter(courses::Column::InstructorId.eq(user_id))
-            .filter(courses::Column::DeletedAt.is_null())
-            .into_tuple()
-            .all(&self.0)
-            .await?;
-        let articles = articles::Entity::find()
-            .select_only()
-            .column(articles::Column::Id)
-            .filter(articles::Column::AuthorId.eq(user_id))
-            .into_tuple()
-            .all(&self.0)
-            .await?;
-        Ok((courses, articles))
+        rows_naming(&self.0, user_id).await
     }
 
     pub async fn save_instructor(&self, profile: &InstructorProfile) -> Result<()> {
         let (headline, bio) = (profile.headline.as_deref(), profile.bio.as_deref());
         save_instructor(&self.0, profile.user_id, headline, bio, &profile.expertise).await
     }
+}
+
+pub(super) async fn rows_naming<C: ConnectionTrait>(
+    db: &C,
+    user_id: i64,
+) -> Result<(Vec<i64>, Vec<i64>)> {
+    let courses = courses::Entity::find()
+        .select_only()
+        .column(courses::Column::Id)
+        .filter(courses::Column::InstructorId.eq(user_id))
+        .filter(courses::Column::DeletedAt.is_null())
+        .into_tuple()
+        .all(db)
+        .await?;
+    let articles = articles::Entity::find()
+        .select_only()
+        .column(articles::Column::Id)
+        .filter(articles::Column::AuthorId.eq(user_id))
+        .filter(articles::Column::DeletedAt.is_null())
+        .into_tuple()
+        .all(db)
+        .await?;
+    Ok((courses, articles))
 }
 
 pub(super) async fn save_instructor<C: ConnectionTrait>(

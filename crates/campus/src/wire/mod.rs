@@ -3,6 +3,7 @@
 //! Cached answers are rendered from these, so a hit and a miss and the answer
 //! of a write cannot differ. Requests are described beside their handlers.
 
+mod article;
 mod dashboard;
 mod event;
 mod figures;
@@ -12,6 +13,7 @@ use utoipa::ToSchema;
 
 use crate::model::{self, CourseStatus, EnrollmentStatus, Level, Metadata, Money, Role, Timestamp};
 
+pub use article::{Article, TagCount};
 pub use dashboard::{Dashboard, DashboardCourse, Session};
 pub use event::Event;
 pub use figures::{CourseAnalytics, StudentAnalytics};
@@ -408,11 +410,13 @@ pub struct CertificateList {
     pub limit: i64,
 }
 
-/// What anybody learns from a code: who completed what, and when.
+/// What anybody learns from a code: who completed what, and when; or that it certifies nothing.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Verification {
     pub valid: bool,
-    pub certificate: VerifiedCertificate,
+    /// Only there when the code is valid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<VerifiedCertificate>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -423,12 +427,14 @@ pub struct VerifiedCertificate {
     pub issued_at: Timestamp,
 }
 
-impl From<&model::Certificate> for Verification {
-    fn from(certificate: &model::Certificate) -> Self {
-        let Certificate { code, course, student, issued_at, .. } = Certificate::from(certificate);
-        let certificate =
-            VerifiedCertificate { code, course, student_name: student.full_name, issued_at };
-        Self { valid: true, certificate }
+impl From<Option<&model::Certificate>> for Verification {
+    fn from(certificate: Option<&model::Certificate>) -> Self {
+        let verified = |certificate| {
+            let Certificate { code, course, student, issued_at, .. } =
+                Certificate::from(certificate);
+            VerifiedCertificate { code, course, student_name: student.full_name, issued_at }
+        };
+        Self { valid: certificate.is_some(), certificate: certificate.map(verified) }
     }
 }
 

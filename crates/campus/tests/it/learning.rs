@@ -211,6 +211,51 @@ async fn lessons(app: TestApp) {
 }
 
 on_both!(
+    edits,
+    content_that_is_edited_under_a_student_counts_as_it_is_now_on_sqlite,
+    content_that_is_edited_under_a_student_counts_as_it_is_now_on_postgresql
+);
+
+async fn edits(app: TestApp) {
+    let school = School::on(app).await;
+    let (sam, id) = school.enrolled("sam").await;
+    let lessons = school.lessons().await;
+    let content = format!("/courses/{}/content", school.course);
+    let document = school.app.get(&content).by(&sam).await.expect(200).json();
+    let remove = async |module: usize, lesson: i64| {
+        let module = &document["modules"][module]["id"];
+        let path = format!("{content}/modules/{module}/lessons/{lesson}");
+        school.app.delete(&path).by(&school.ada).await.expect(204);
+    };
+    school.complete(&sam, lessons[0]).await.expect(200);
+    remove(0, lessons[0]).await;
+    let seen = school.progress(&sam).await;
+    assert_eq!((&seen["progress_percent"], &seen["total_lessons"]), (&json!(0.0), &json!(2)));
+    assert_eq!(seen["completed_lessons"], json!([]));
+    assert_eq!(school.complete(&sam, lessons[0]).await.refused(404), "Lesson not found");
+    assert_eq!(school.complete(&sam, lessons[1]).await.json()["progress_percent"], 50.0);
+    // Taking away what is left to do completes nobody; the student's next word does.
+    remove(1, lessons[2]).await;
+    assert_eq!(school.progress(&sam).await["progress_percent"], 100.0);
+    assert_eq!(school.enrollment(&sam, id).await["status"], "active");
+    assert_eq!(school.certificates(&sam).await["total"], 0);
+    school.complete(&sam, lessons[1]).await.expect(200);
+    assert_eq!(school.enrollment(&sam, id).await["status"], "completed");
+    assert_eq!(school.certificates(&sam).await["total"], 1);
+    school.app.delete(&content).by(&school.ada).await.expect(204);
+    let seen = school.progress(&sam).await;
+    assert_eq!((&seen["progress_percent"], &seen["total_lessons"]), (&json!(0.0), &json!(0)));
+    assert_eq!(school.certificates(&sam).await["total"], 1, "what was learned stays learned");
+    school.app.delete(&format!("/courses/{}", school.course)).by(&school.ada).await.expect(204);
+    let gone = format!("/courses/{}/progress", school.course);
+    school.app.get(&gone).by(&sam).await.refused(404);
+    school.complete(&sam, lessons[1]).await.refused(404);
+    let seen = school.app.get("/users/me/session").by(&sam).header("cache-control", "no-cache");
+    assert_eq!(seen.await.expect(200).json()["user_id"], sam.id);
+    assert_eq!(school.certificates(&sam).await["total"], 1);
+}
+
+on_both!(
     reports,
     a_report_moves_the_place_to_go_on_from_and_adds_its_time_on_sqlite,
     a_report_moves_the_place_to_go_on_from_and_adds_its_time_on_postgresql
@@ -373,12 +418,27 @@ async fn certificates(app: TestApp) {
             "student_name": "sam of the tests", "issued_at": certificate["issued_at"]}});
         assert_eq!(verified.json(), expected);
     }
-    for unknown in ["A".repeat(32), "1".to_owned(), format!("{code}A")] {
-        app.get(&format!("/certificates/verify/{unknown}")).await.refused(404);
+    let invalid = async |code: &str| {
+        let answer = app.get(&format!("/certificates/verify/{code}")).await.expect(200);
+        assert_eq!(answer.header("cache-control"), "private, no-store");
+        assert_eq!(answer.json(), json!({"valid": false}), "{code}");
+    };
+    for unknown in ["A".repeat(32), "1".to_owned(), format!("{code}A"), "x".repeat(5000)] {
+        invalid(&unknown).await;
+    }
+    for malformed in ["%00", "%27%20OR%201=1", "%F0%9F%8E%93", "*", "me"] {
+        invalid(malformed).await;
     }
     let account = format!("/users/{}", sam.id);
     app.delete(&account).by(&school.root).await.expect(204);
-    app.get(&format!("/certificates/verify/{code}")).await.refused(404);
+    invalid(&code).await;
+}
+
+/// The names of the fields of an object.
+fn names(object: &Value) -> Vec<String> {
+    let mut names: Vec<String> = object.as_object().expect("fields").keys().cloned().collect();
+    names.sort();
+    names
 }
 
 on_both!(
@@ -419,7 +479,10 @@ async fn own_reads(app: TestApp) {
     app.patch(&path).by(&sam).json(report).await.expect(200);
     let seen = app.get("/users/me/dashboard").by(&sam).await.expect(200).json();
     assert_eq!(seen["user"]["username"], "sam");
+    assert_eq!(names(&seen), ["certificates", "enrollments", "totals", "user"]);
     let entry = &seen["enrollments"][0];
+    let fields = ["course", "last_accessed_at", "last_lesson_id", "progress_percent", "status"];
+    assert_eq!(names(entry), fields);
     let course = json!({"id": school.course, "title": "Rust", "slug": "rust"});
     assert_eq!((&entry["course"], &entry["status"]), (&course, &json!("active")));
     assert_eq!(
@@ -514,6 +577,7 @@ async fn two_servers(settings: impl Fn() -> Settings) {
     let untouched = format!("/courses/{other}");
     let mut place = 0;
     for step in ["enroll", "complete", "uncomplete", "report", "drop", "enroll again"] {
+        school.app.settled().await;
         for app in [&school.app, &second] {
             own_bodies(app, &sam, school.course).await;
             app.get(&untouched).await.expect(200);

@@ -1,6 +1,7 @@
 //! What each write ends: no read shows the old state afterwards, and nothing else is lost.
 //!
-//! Every row runs on all tiers. The reads that a row does not name must still be hits.
+//! Every row runs on one server and on two, which may have lost sight of each other. The reads
+//! that a row does not name must still be hits.
 
 use std::collections::BTreeSet;
 
@@ -8,10 +9,12 @@ use campus::config::Settings;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, Person, Redis, TestApp, content, course, on_redis, on_redis_alone, until,
+    Answer, Line, Person, Postgres, Redis, TestApp, content, course, on_redis, on_redis_alone,
+    until,
 };
 
-/// Two teachers with a course each, a student in the first one, and every read of them in the cache.
+/// Two teachers with a course and an article each, a student in the first course, and every read
+/// of them in the cache.
 struct World {
     app: TestApp,
     ada: Person,
@@ -21,31 +24,65 @@ struct World {
     root: Person,
     course: i64,
     other: i64,
-    _redis: Option<Redis>,
+    article: i64,
+    other_article: i64,
+    beside: Option<Beside>,
+    servers: Servers,
+}
+
+/// What the applications stand on, for as long as they do.
+type Servers = (Option<Redis>, Option<Postgres>);
+
+/// A second server on the same database and Redis.
+struct Beside {
+    app: TestApp,
+    /// Its way to Redis, if that can be cut.
+    line: Option<Line>,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Tiers {
+    /// One server without Redis.
     L1,
-    Both,
+    /// One server that keeps nothing itself.
     L2,
+    /// Two servers, each with an L1 of its own.
+    Two,
+    TwoOnPostgres,
+    /// Of two servers, the one that only reads hears nothing of what the other one writes.
+    TwoCut,
 }
 
-const TIERS: [Tiers; 3] = [Tiers::L1, Tiers::Both, Tiers::L2];
+const TIERS: [Tiers; 5] = [Tiers::L1, Tiers::L2, Tiers::Two, Tiers::TwoOnPostgres, Tiers::TwoCut];
+
+impl Tiers {
+    async fn start(self) -> (TestApp, Option<Beside>, Servers) {
+        if matches!(self, Self::L1) {
+            return (TestApp::with(Settings::default()).await, None, (None, None));
+        }
+        let redis = Redis::start().await;
+        if matches!(self, Self::L2) {
+            let app = TestApp::with(on_redis_alone(&redis)).await.connected().await;
+            return (app, None, (Some(redis), None));
+        }
+        let cluster = matches!(self, Self::TwoOnPostgres).then(Postgres::start);
+        let database_url = cluster.as_ref().map(Postgres::url);
+        let settings = || Settings { database_url: database_url.clone(), ..on_redis(&redis) };
+        let app = TestApp::with(settings()).await.connected().await;
+        let line = match self {
+            Self::TwoCut => Some(Line::before(&redis).await),
+            _ => None,
+        };
+        let url = line.as_ref().map_or_else(|| redis.url(), |line| line.url.clone());
+        let beside = app.twin(Settings { redis_url: Some(url), ..settings() });
+        let beside = Beside { app: beside.await.connected().await, line };
+        (app, Some(beside), (Some(redis), cluster))
+    }
+}
 
 impl World {
     async fn on(tiers: Tiers) -> Self {
-        let (app, redis) = match tiers {
-            Tiers::L1 => (TestApp::with(Settings::default()).await, None),
-            Tiers::Both | Tiers::L2 => {
-                let redis = Redis::start().await;
-                let settings = match tiers {
-                    Tiers::L2 => on_redis_alone(&redis),
-                    Tiers::L1 | Tiers::Both => on_redis(&redis),
-                };
-                (TestApp::with(settings).await.connected().await, Some(redis))
-            }
-        };
+        let (app, beside, servers) = tiers.start().await;
         let (ada, bob) = (app.instructor("ada").await, app.instructor("bob").await);
         let (sam, eve) = (app.student("sam").await, app.student("eve").await);
         let root = app.admin().await;
@@ -55,13 +92,28 @@ impl World {
             app.write_content(teacher, id).await;
         }
         app.enroll(&sam, course).await.expect(201);
-        let world = Self { app, ada, bob, sam, eve, root, course, other, _redis: redis };
+        let article = app.article(&ada, "My article").await;
+        let other_article = app.article(&bob, "Other article").await;
+        let world = Self {
+            app,
+            ada,
+            bob,
+            sam,
+            eve,
+            root,
+            course,
+            other,
+            article,
+            other_article,
+            beside,
+            servers,
+        };
         world.prime().await;
         world
     }
 
     /// Every cached read, by name.
-    fn reads(&self) -> [(&'static str, String, Option<&Person>); 12] {
+    fn reads(&self) -> [(&'static str, String, Option<&Person>); 19] {
         let Self { course, other, ada, sam, .. } = self;
         [
             ("list", "/courses".to_owned(), None),
@@ -73,17 +125,28 @@ impl World {
             ("teacher", format!("/users/{}", ada.id), None),
             ("instructor", format!("/instructors/{}", ada.id), None),
             ("student", format!("/users/{}", sam.id), Some(ada)),
+            ("progress", format!("/courses/{course}/progress"), Some(sam)),
+            ("dashboard", "/users/me/dashboard".to_owned(), Some(sam)),
+            ("session", "/users/me/session".to_owned(), Some(sam)),
+            ("articles", "/articles".to_owned(), None),
+            ("article", format!("/articles/{}", self.article), None),
+            ("tags", "/tags".to_owned(), None),
             ("other course", format!("/courses/{other}"), None),
             ("other content", format!("/courses/{other}/content"), Some(&self.bob)),
             ("other seats", format!("/courses/{other}/seats"), None),
+            ("other article", format!("/articles/{}", self.other_article), None),
         ]
     }
 
     async fn read(&self, name: &str) -> Answer {
+        self.read_by(&self.app, name).await
+    }
+
+    async fn read_by(&self, app: &TestApp, name: &str) -> Answer {
         let (_, path, by) = self.reads().into_iter().find(|(read, ..)| *read == name).unwrap();
         match by {
-            Some(person) => self.app.get(&path).by(person).await,
-            None => self.app.get(&path).await,
+            Some(person) => app.get(&path).by(person).await,
+            None => app.get(&path).await,
         }
     }
 
@@ -91,11 +154,11 @@ impl World {
         self.read(name).await.expect(200).json()
     }
 
-    /// The reads that the cache does not answer now.
-    async fn missed(&self) -> BTreeSet<&'static str> {
+    /// The reads that the cache of a server does not answer now.
+    async fn missed(&self, app: &TestApp) -> BTreeSet<&'static str> {
         let mut missed = BTreeSet::new();
         for (name, ..) in self.reads() {
-            let answer = self.read(name).await;
+            let answer = self.read_by(app, name).await;
             // A 404 may be a hit too: of the course behind it, read a moment ago.
             if answer.status != 200 || answer.cache() != "HIT" {
                 missed.insert(name);
@@ -106,12 +169,57 @@ impl World {
 
     /// Redis is filled behind the answer, so a hit may take a moment to come.
     async fn prime(&self) {
-        until("every read is a hit", async || self.missed().await.is_empty()).await;
+        if self.servers.0.is_some() {
+            self.app.settled().await;
+        }
+        let primed = async || {
+            let beside = match &self.beside {
+                Some(beside) => self.missed(&beside.app).await,
+                None => BTreeSet::new(),
+            };
+            beside.is_empty() && self.missed(&self.app).await.is_empty()
+        };
+        until("every read is a hit", primed).await;
+        if let Some(line) = self.beside.as_ref().and_then(|beside| beside.line.as_ref()) {
+            line.cut();
+        }
     }
 
-    #[track_caller]
-    fn assert_lost(&self, missed: &BTreeSet<&str>, lost: &[&str]) {
-        assert_eq!(*missed, lost.iter().copied().collect());
+    /// Checks that exactly these reads were lost, and that the server beside shows in them what
+    /// this one shows, as soon as it has heard of it or knows that it hears nothing.
+    async fn lost(&self, lost: &[&str]) {
+        let expected: BTreeSet<&str> = lost.iter().copied().collect();
+        assert_eq!(self.missed(&self.app).await, expected);
+        let Some(beside) = &self.beside else {
+            return;
+        };
+        if let Some(line) = &beside.line {
+            self.alike(&beside.app, lost).await;
+            until("what hears nothing does not trust its own memory", async || {
+                let seen = self.read_by(&beside.app, "other course").await;
+                !seen.header("cache-status").ends_with("detail=L1")
+            })
+            .await;
+            line.mend();
+            return;
+        }
+        let kept = self.reads().into_iter().map(|(name, ..)| name);
+        for name in kept.filter(|name| !lost.contains(name)) {
+            assert_eq!(self.read_by(&beside.app, name).await.cache(), "HIT", "{name}");
+        }
+        self.alike(&beside.app, lost).await;
+    }
+
+    /// Only for reads that must be new: the others may lag, and not on both servers alike.
+    async fn alike(&self, beside: &TestApp, names: &[&str]) {
+        for name in names {
+            let here = self.read(name).await;
+            until(&format!("the other server shows the same {name}"), async || {
+                let there = self.read_by(beside, name).await;
+                (there.status, &there.body) == (here.status, &here.body)
+            })
+            .await;
+        }
     }
 
     fn path(&self, rest: &str) -> String {
@@ -134,7 +242,7 @@ async fn o1_registering_ends_the_memory_that_there_was_nobody() {
         assert_eq!(nina.id(), next);
         let seen = world.app.get(&path).by(&world.sam).await.expect(200);
         assert_eq!(seen.json()["username"], "nina", "{tiers:?}");
-        world.assert_lost(&world.missed().await, &[]);
+        world.lost(&[]).await;
     }
 }
 
@@ -145,9 +253,9 @@ async fn o2_a_new_name_of_a_teacher_is_in_the_profile_and_in_their_courses() {
         let edit = json!({"full_name": "Ada King"});
         let path = format!("/users/{}", world.ada.id);
         world.app.put(&path).by(&world.ada).json(edit).await.expect(200);
-        let missed = world.missed().await;
         // Lists show the name too; they lag by their TTL, which is declared.
-        world.assert_lost(&missed, &["course", "content", "seats", "teacher", "instructor"]);
+        world.lost(&["course", "content", "seats", "teacher", "instructor", "article"]).await;
+        assert_eq!(world.json("article").await["author"]["full_name"], "Ada King");
         assert_eq!(world.json("teacher").await["full_name"], "Ada King", "{tiers:?}");
         assert_eq!(world.json("instructor").await["full_name"], "Ada King");
         assert_eq!(world.json("course").await["instructor"]["full_name"], "Ada King");
@@ -163,7 +271,7 @@ async fn o2_a_student_who_becomes_an_instructor_has_a_public_profile_at_once() {
         let role = json!({"role": "instructor"});
         let change = world.app.patch(&format!("{path}/role")).by(&world.root).json(role);
         change.await.expect(200);
-        world.assert_lost(&world.missed().await, &["student"]);
+        world.lost(&["student", "dashboard", "session"]).await;
         assert_eq!(world.app.get(&path).await.expect(200).json()["role"], "instructor");
     }
 }
@@ -176,7 +284,8 @@ async fn o3_a_deleted_student_is_gone_and_gives_the_seat_back() {
         world.app.get(&world.path("/content")).by(&world.sam).await.expect(200);
         let path = format!("/users/{}", world.sam.id);
         world.app.delete(&path).by(&world.root).await.expect(204);
-        world.assert_lost(&world.missed().await, &["student", "seats"]);
+        let own = ["progress", "dashboard", "session"];
+        world.lost(&[&["student", "seats"][..], &own].concat()).await;
         world.read("student").await.refused(404);
         assert_eq!(world.json("seats").await["enrolled"], 0, "{tiers:?}");
         world.app.get(&world.path("/content")).by(&world.sam).await.refused(403);
@@ -188,16 +297,13 @@ async fn o3_a_deleted_teachers_name_is_gone_from_their_courses() {
     for tiers in TIERS {
         let world = World::on(tiers).await;
         let path = format!("/users/{}", world.ada.id);
-        let missed = {
-            world.app.delete(&path).by(&world.root).await.expect(204);
-            world.missed().await
-        };
-        let lists = ["list", "popular", "search"];
-        let own = ["course", "seats", "teacher", "instructor"];
-        let lost: Vec<&str> = lists.into_iter().chain(own).chain(["content"]).collect();
-        world.assert_lost(&missed, &lost);
+        world.app.delete(&path).by(&world.root).await.expect(204);
+        let lists = ["list", "popular", "search", "articles", "tags"];
+        let own = ["course", "content", "seats", "teacher", "instructor", "article"];
+        world.lost(&[&lists[..], &own].concat()).await;
         world.app.get(&path).by(&world.bob).await.refused(404);
-        for shown in [world.json("course").await, world.json("list").await] {
+        for read in ["course", "list", "article", "articles"] {
+            let shown = world.json(read).await;
             assert!(!shown.to_string().contains("ada"), "{tiers:?}: {shown}");
         }
     }
@@ -210,9 +316,9 @@ async fn o4_an_instructors_profile_is_new_at_once() {
         let edit = json!({"headline": "Counts engines", "expertise": ["looms"]});
         let path = format!("/instructors/{}", world.ada.id);
         world.app.put(&path).by(&world.bob).json(edit.clone()).await.refused(403);
-        world.assert_lost(&world.missed().await, &[]);
+        world.lost(&[]).await;
         world.app.put(&path).by(&world.ada).json(edit).await.expect(200);
-        world.assert_lost(&world.missed().await, &["teacher", "instructor"]);
+        world.lost(&["teacher", "instructor"]).await;
         assert_eq!(world.json("instructor").await["expertise"], json!(["looms"]), "{tiers:?}");
     }
 }
@@ -229,7 +335,7 @@ async fn o5_a_new_draft_ends_only_the_memory_that_it_did_not_exist() {
         assert_eq!(new.id(), world.other + 1);
         assert_eq!(new.header("location"), path);
         world.app.get(&path).by(&world.ada).await.expect(200);
-        world.assert_lost(&world.missed().await, &[]);
+        world.lost(&[]).await;
     }
 }
 
@@ -239,9 +345,7 @@ async fn o6_an_edit_of_a_published_course_is_in_every_read_that_shows_it() {
         let world = World::on(tiers).await;
         let edit = json!({"title": "Mine, improved", "max_students": 7});
         world.app.put(&world.path("")).by(&world.ada).json(edit).await.expect(200);
-        let missed = world.missed().await;
-        let lost = ["list", "popular", "search", "course", "content", "seats"];
-        world.assert_lost(&missed, &lost);
+        world.lost(&["list", "popular", "search", "course", "content", "seats"]).await;
         assert_eq!(world.json("course").await["title"], "Mine, improved", "{tiers:?}");
         assert_eq!(world.json("search").await["items"][0]["title"], "Mine, improved");
         assert_eq!(world.json("seats").await["max_students"], 7);
@@ -255,7 +359,7 @@ async fn o6_an_edit_of_a_draft_leaves_the_lists_alone() {
         let draft = world.app.draft(&world.ada, "Draft").await;
         let edit = json!({"title": "Draft 2"});
         world.app.put(&format!("/courses/{draft}")).by(&world.ada).json(edit).await.expect(200);
-        world.assert_lost(&world.missed().await, &[]);
+        world.lost(&[]).await;
     }
 }
 
@@ -265,7 +369,7 @@ async fn o7_a_status_change_moves_a_course_out_of_the_lists_and_back() {
         let world = World::on(tiers).await;
         let lost = ["list", "popular", "search", "course", "content", "seats"];
         world.app.set_status(&world.ada, world.course, "archived").await.expect(200);
-        world.assert_lost(&world.missed().await, &lost);
+        world.lost(&lost).await;
         assert_eq!(world.json("list").await["total"], 1, "{tiers:?}");
         assert_eq!(world.json("search").await["total"], 0, "{tiers:?}");
         world.read("course").await.refused(404);
@@ -283,10 +387,10 @@ async fn o8_a_deleted_course_is_nowhere_and_its_slug_is_free() {
         let world = World::on(tiers).await;
         world.app.get(&world.path("/content")).by(&world.sam).await.expect(200);
         world.app.delete(&world.path("")).by(&world.ada).await.expect(204);
-        let lost = ["list", "popular", "search", "course", "content", "seats"];
-        world.assert_lost(&world.missed().await, &lost);
+        let lost = ["list", "popular", "search", "course", "content", "seats", "progress"];
+        world.lost(&lost).await;
         assert_eq!(world.json("list").await["total"], 1, "{tiers:?}");
-        for read in ["course", "content", "seats"] {
+        for read in ["course", "content", "seats", "progress"] {
             world.read(read).await.refused(404);
         }
         world.app.get(&world.path("/content")).by(&world.sam).await.refused(404);
@@ -303,7 +407,7 @@ async fn o9_a_rating_is_on_the_courses_page_at_once_and_in_lists_later() {
         let rate = |by| world.app.put(&world.path("/rating")).by(by).json(stars.clone());
         rate(&world.eve).await.refused(403);
         rate(&world.sam).await.expect(200);
-        world.assert_lost(&world.missed().await, &["course", "content", "seats"]);
+        world.lost(&["course", "content", "seats"]).await;
         let rating = &world.json("course").await["rating"];
         assert_eq!(*rating, json!({"average": 5.0, "count": 1}), "{tiers:?}");
     }
@@ -321,7 +425,7 @@ async fn o10_every_edit_of_the_content_is_in_the_next_read_of_it() {
         };
         assert_eq!(count().await, (2, 3));
         let ended = async || {
-            world.assert_lost(&world.missed().await, &["content"]);
+            world.lost(&["content", "progress"]).await;
             world.prime().await;
         };
         let module = json!({"title": "Three"});
@@ -345,7 +449,7 @@ async fn o10_every_edit_of_the_content_is_in_the_next_read_of_it() {
         app.put(&world.path("/content")).by(ada).json(content()).await.expect(200);
         ended().await;
         app.delete(&world.path("/content")).by(ada).await.expect(204);
-        world.assert_lost(&world.missed().await, &["content"]);
+        world.lost(&["content", "progress"]).await;
         world.read("content").await.refused(404);
     }
 }
@@ -357,8 +461,152 @@ async fn o11_enrolling_is_in_the_seats_and_opens_the_content_and_leaves_the_list
         let content = world.path("/content");
         world.app.get(&content).by(&world.eve).await.refused(403);
         world.app.enroll(&world.eve, world.course).await.expect(201);
-        world.assert_lost(&world.missed().await, &["seats"]);
+        world.lost(&["seats"]).await;
         assert_eq!(world.json("seats").await["enrolled"], 2, "{tiers:?}");
         world.app.get(&content).by(&world.eve).await.expect(200);
+    }
+}
+
+/// What a student reads of what they do.
+const OWN: [&str; 3] = ["progress", "dashboard", "session"];
+
+#[tokio::test]
+async fn o12_what_a_student_does_is_in_everything_that_shows_how_far_they_are() {
+    for tiers in TIERS {
+        let world = World::on(tiers).await;
+        let (app, sam) = (&world.app, &world.sam);
+        let document = world.json("content").await;
+        let lesson = &document["modules"][0]["lessons"][0]["id"];
+        let done = world.path(&format!("/lessons/{lesson}/complete"));
+        let percent = async || world.json("progress").await["progress_percent"].clone();
+        app.post(&done).by(sam).await.expect(200);
+        world.lost(&OWN).await;
+        assert_eq!(percent().await, 33.33, "{tiers:?}");
+        assert_eq!(world.json("dashboard").await["enrollments"][0]["progress_percent"], 33.33);
+        world.prime().await;
+        app.delete(&done).by(sam).await.expect(200);
+        world.lost(&OWN).await;
+        assert_eq!(percent().await, 0.0, "{tiers:?}");
+        world.prime().await;
+        let places = app.get("/enrollments/my-enrollments").by(sam).await.expect(200).json();
+        let report = format!("/enrollments/{}/progress", places["items"][0]["id"]);
+        let minutes = json!({"time_spent_minutes": 7});
+        app.patch(&report).by(sam).json(minutes).await.expect(200);
+        world.lost(&OWN).await;
+        assert_eq!(world.json("dashboard").await["totals"]["time_spent_minutes"], 7, "{tiers:?}");
+    }
+}
+
+#[tokio::test]
+async fn o13_a_dropped_place_is_free_and_closed_and_gone_from_what_the_student_sees() {
+    for tiers in TIERS {
+        let world = World::on(tiers).await;
+        let (app, sam) = (&world.app, &world.sam);
+        let content = world.path("/content");
+        app.get(&content).by(sam).await.expect(200);
+        let places = app.get("/enrollments/my-enrollments").by(sam).await.expect(200).json();
+        let place = format!("/enrollments/{}", places["items"][0]["id"]);
+        app.delete(&place).by(sam).await.expect(200);
+        world.lost(&[&["seats"][..], &OWN].concat()).await;
+        assert_eq!(world.json("seats").await["enrolled"], 0, "{tiers:?}");
+        assert_eq!(world.json("session").await["enrolled"], json!([]), "{tiers:?}");
+        assert_eq!(world.json("dashboard").await["enrollments"], json!([]), "{tiers:?}");
+        world.read("progress").await.refused(403);
+        app.get(&content).by(sam).await.refused(403);
+    }
+}
+
+#[tokio::test]
+async fn o14_a_new_article_is_in_the_lists_only_if_it_is_published() {
+    for tiers in TIERS {
+        let world = World::on(tiers).await;
+        let (app, ada) = (&world.app, &world.ada);
+        let next = world.other_article + 1;
+        let path = format!("/articles/{next}");
+        for _ in 0..2 {
+            app.get(&path).by(ada).await.refused(404);
+        }
+        let new = |title: &str, published: bool| json!({"title": title, "body": "", "tags": ["testing"], "published": published});
+        let draft = app.post("/articles").by(ada).json(new("Draft", false)).await.expect(201);
+        assert_eq!(draft.header("location"), path);
+        app.get(&path).by(ada).await.expect(200);
+        world.lost(&[]).await;
+        app.get(&format!("/articles/{}", next + 1)).await.refused(404);
+        world.prime().await;
+        app.post("/articles").by(ada).json(new("Public", true)).await.expect(201);
+        world.lost(&["articles", "tags"]).await;
+        assert_eq!(world.json("articles").await[0]["title"], "Public", "{tiers:?}");
+        assert_eq!(world.json("tags").await, json!([{"name": "testing", "count": 3}]));
+        app.get(&format!("/articles/{}", next + 1)).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn o15_an_edited_article_is_new_everywhere_and_the_tags_are_if_they_changed() {
+    for tiers in TIERS {
+        let world = World::on(tiers).await;
+        let path = format!("/articles/{}", world.article);
+        let put =
+            async |edit: Value| world.app.put(&path).by(&world.ada).json(edit).await.expect(200);
+        put(json!({"title": "Rewritten"})).await;
+        world.lost(&["article", "articles"]).await;
+        assert_eq!(world.json("article").await["title"], "Rewritten", "{tiers:?}");
+        assert_eq!(world.json("articles").await[1]["title"], "Rewritten", "{tiers:?}");
+        world.prime().await;
+        put(json!({"tags": ["rope"]})).await;
+        world.lost(&["article", "articles", "tags"]).await;
+        let tags = json!([{"name": "testing", "count": 1}, {"name": "rope", "count": 1}]);
+        assert_eq!(world.json("tags").await, tags, "{tiers:?}");
+        world.prime().await;
+        put(json!({"published": false})).await;
+        world.lost(&["article", "articles", "tags"]).await;
+        world.read("article").await.refused(404);
+        assert_eq!(world.json("articles").await.as_array().map(Vec::len), Some(1), "{tiers:?}");
+        assert_eq!(world.json("tags").await, json!([{"name": "testing", "count": 1}]));
+        put(json!({"published": true})).await;
+        world.read("article").await.expect(200);
+        assert_eq!(world.json("tags").await, tags, "{tiers:?}");
+    }
+}
+
+#[tokio::test]
+async fn o16_a_deleted_article_is_nowhere() {
+    for tiers in TIERS {
+        let world = World::on(tiers).await;
+        let path = format!("/articles/{}", world.article);
+        world.app.delete(&path).by(&world.bob).await.refused(403);
+        world.lost(&[]).await;
+        world.prime().await;
+        world.app.delete(&path).by(&world.root).await.expect(204);
+        world.lost(&["article", "articles", "tags"]).await;
+        world.read("article").await.refused(404);
+        assert_eq!(world.json("articles").await.as_array().map(Vec::len), Some(1), "{tiers:?}");
+        assert_eq!(world.json("tags").await, json!([{"name": "testing", "count": 1}]));
+    }
+}
+
+#[tokio::test]
+async fn o19_a_redis_that_was_flushed_or_restarted_brings_nothing_old_back() {
+    for tiers in [Tiers::L2, Tiers::Two, Tiers::TwoOnPostgres] {
+        let mut world = World::on(tiers).await;
+        for how in ["flushed", "restarted"] {
+            let redis = world.servers.0.as_mut().expect("a Redis");
+            if how == "flushed" {
+                redis.command::<()>(&["FLUSHALL"]).await;
+            } else {
+                redis.kill();
+                redis.restart().await;
+            }
+            let title = format!("Mine, {how}");
+            let edit = json!({ "title": title });
+            world.app.put(&world.path("")).by(&world.ada).json(edit).await.expect(200);
+            assert_eq!(world.json("course").await["title"], title, "{tiers:?}");
+            assert_eq!(world.json("search").await["items"][0]["title"], title, "{tiers:?}");
+            if let Some(beside) = &world.beside {
+                world.alike(&beside.app, &["course", "list", "search", "seats"]).await;
+            }
+            world.prime().await;
+            assert_eq!(world.json("course").await["title"], title, "{tiers:?}");
+        }
     }
 }

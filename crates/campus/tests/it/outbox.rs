@@ -91,13 +91,60 @@ async fn every_write_leaves_one_row_that_becomes_done(app: TestApp, sql: Sql) {
     let lesson = format!("{lessons}/{}", lesson.json()["modules"][2]["lessons"][0]["id"]);
     ledger.wrote("remove a lesson", app.delete(&lesson).by(&ada).send()).await;
     ledger.wrote("remove a module", app.delete(&module).by(&ada).send()).await;
-    ledger.wrote("enroll", app.enroll(&nina, id)).await;
+    let place = ledger.wrote("enroll", app.enroll(&nina, id)).await.id();
     let stars = app.put(&format!("{path}/rating")).by(&nina).json(json!({"stars": 4}));
     ledger.wrote("rate", stars.send()).await;
+    every_step_of_learning_leaves_a_row(&mut ledger, &app, &nina, (id, place)).await;
+    every_write_of_an_article_leaves_a_row(&mut ledger, &app, &ada).await;
     ledger.wrote("delete content", app.delete(&doc).by(&ada).send()).await;
     ledger.wrote("delete a user", app.delete(&person).by(&root).send()).await;
     ledger.wrote("delete a course", app.delete(&path).by(&ada).send()).await;
     until("every row is done", async || sql.undone().await == 0).await;
+}
+
+async fn every_step_of_learning_leaves_a_row(
+    ledger: &mut Ledger<'_>,
+    app: &TestApp,
+    student: &Person,
+    (course, place): (i64, i64),
+) {
+    let path = format!("/courses/{course}");
+    let document = app.get(&format!("{path}/content")).by(student).await.expect(200).json();
+    let lesson = &document["modules"][0]["lessons"][0]["id"];
+    let done = format!("{path}/lessons/{lesson}/complete");
+    ledger.wrote("complete a lesson", app.post(&done).by(student).send()).await;
+    ledger.wrote_nothing("complete it again", app.post(&done).by(student).send()).await;
+    ledger.wrote("take it back", app.delete(&done).by(student).send()).await;
+    ledger.wrote_nothing("take it back again", app.delete(&done).by(student).send()).await;
+    let enrollment = format!("/enrollments/{place}");
+    let report = |minutes: i64| {
+        let body = json!({ "time_spent_minutes": minutes });
+        app.patch(&format!("{enrollment}/progress")).by(student).json(body).send()
+    };
+    ledger.wrote("report time", report(5)).await;
+    ledger.wrote_nothing("too much of it", report(1441)).await;
+    ledger.wrote("drop", app.delete(&enrollment).by(student).send()).await;
+    ledger.wrote_nothing("drop again", app.delete(&enrollment).by(student).send()).await;
+    ledger.wrote("enroll again", app.enroll(student, course)).await;
+}
+
+async fn every_write_of_an_article_leaves_a_row(
+    ledger: &mut Ledger<'_>,
+    app: &TestApp,
+    author: &Person,
+) {
+    let new = || json!({"title": "Knots", "body": "", "tags": ["rope"]});
+    let post = || app.post("/articles").by(author).json(new()).send();
+    let id = ledger.wrote("write an article", post()).await.id();
+    ledger.wrote_nothing("its slug is taken", post()).await;
+    let path = format!("/articles/{id}");
+    let put = |edit: Value| app.put(&path).by(author).json(edit).send();
+    ledger.wrote("edit it", put(title("More knots"))).await;
+    ledger.wrote_nothing("as it is", put(json!({"tags": ["ROPE"]}))).await;
+    ledger.wrote("publish it", put(json!({"published": true}))).await;
+    ledger.wrote_nothing("not valid", put(json!({"tags": [""]}))).await;
+    ledger.wrote("delete it", app.delete(&path).by(author).send()).await;
+    ledger.wrote_nothing("delete it again", app.delete(&path).by(author).send()).await;
 }
 
 async fn what_changes_nothing_leaves_no_row(app: TestApp, sql: Sql) {

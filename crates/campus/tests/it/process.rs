@@ -227,7 +227,7 @@ fn the_configuration_can_be_checked_without_a_start_and_without_its_secrets() {
         ("JWT_SECRET", "0123456789abcdef0123456789abcdef"),
         ("REDIS_URL", "redis://:hunter2hunter2@redis.invalid:6379/1"),
         ("CAMPUS_ADMIN_PASSWORD", "hunter3hunter3"),
-        ("METRICS_TOKEN", "hunter4hunter4"),
+        ("METRICS_TOKEN", "hunter4hunter4hunter4"),
     ];
     let check = run(folder.path(), &secrets, &["config", "check"]);
     let text = out(&check) + &err(&check);
@@ -257,7 +257,7 @@ fn a_checked_configuration_shows_each_value_where_it_is_from_and_each_warning_on
         ("CACHE_MAX_ENTRY_KB", "9"),
         ("CACHE_HARD_TTL_COURSES", "400"),
         ("REDIS_DEFAULT_TTL", "77"),
-        ("WARM_TOP", "3"),
+        ("CACHE_COMPRESS_ABOVE_KB", "3"),
     ];
     let check = |more: &[&str]| {
         let flags = ["--addr", "127.0.0.1:1", "--redis-course-ttl", "88"];
@@ -281,7 +281,7 @@ fn a_checked_configuration_shows_each_value_where_it_is_from_and_each_warning_on
         "users 5 / 5 CACHE_TTL_USERS (.env)",
         "courses 88 / 400 REDIS_COURSE_TTL (flag), CACHE_HARD_TTL_COURSES (environment)",
         "tags 77 / 77 REDIS_DEFAULT_TTL (environment)",
-        "warning: WARM_TOP has no effect yet",
+        "warning: CACHE_COMPRESS_ABOVE_KB has no effect yet",
     ] {
         assert_eq!(lines.iter().filter(|l| *l == line).count(), 1, "{line} in {text}");
     }
@@ -291,7 +291,7 @@ fn a_checked_configuration_shows_each_value_where_it_is_from_and_each_warning_on
     let users = json!({"namespace": "users", "soft_seconds": 5, "hard_seconds": 5,
         "set_by": [{"name": "CACHE_TTL_USERS", "from": ".env"}]});
     assert!(json["ttls"].as_array().is_some_and(|all| all.contains(&users)), "{json}");
-    assert_eq!(json["warnings"], json!(["WARM_TOP has no effect yet"]));
+    assert_eq!(json["warnings"], json!(["CACHE_COMPRESS_ABOVE_KB has no effect yet"]));
 }
 
 #[tokio::test]

@@ -47,7 +47,8 @@ async fn the_real_catalogues_are_imported_once_and_served_from_the_cache() {
     let first = seed(folder.path(), &data);
     let courses = sum(&first, "courses", "inserted");
     assert_eq!(courses, 65);
-    assert!(sum(&first, "articles", "inserted") > 0, "{first}");
+    let articles = sum(&first, "articles", "inserted");
+    assert!(articles > 0, "{first}");
     for source in first["sources"].as_array().unwrap() {
         assert!(source["attribution"].as_str().is_some_and(|text| !text.is_empty()), "{source}");
     }
@@ -60,7 +61,8 @@ async fn the_real_catalogues_are_imported_once_and_served_from_the_cache() {
         assert_eq!(sum(&second, kind, "updated"), 0, "{kind}: {second}");
         assert_eq!(sum(&second, kind, "unchanged"), sum(&first, kind, "inserted"), "{kind}");
     }
-    let server = Server::start(folder.path(), &[]).await;
+    // Warming would make first visits hits.
+    let server = Server::start(folder.path(), &[("WARM_INTERVAL_SECS", "0")]).await;
     let api = &server.api;
     let list = api.get("/courses/?limit=12").await.expect(200);
     assert_eq!(list.header("x-total-count"), courses.to_string());
@@ -74,5 +76,19 @@ async fn the_real_catalogues_are_imported_once_and_served_from_the_cache() {
         assert_eq!(miss.json(), *course, "{path}");
         api.get(&format!("{path}/content")).await.refused(401);
     }
+    for path in ["/articles?limit=12", "/tags"] {
+        let (miss, hit) = (api.get(path).await.expect(200), api.get(path).await.expect(200));
+        assert_eq!((miss.cache(), hit.cache()), ("MISS", "HIT"), "{path}");
+        assert_eq!(miss.body, hit.body, "{path}");
+    }
+    let list = api.get("/articles?limit=12").await.expect(200);
+    assert_eq!(list.header("x-total-count"), articles.to_string());
+    for article in list.json().as_array().unwrap() {
+        let path = format!("/articles/{}", article["id"]);
+        assert_eq!(api.get(&path).await.expect(200).json(), *article, "{path}");
+    }
+    let tags = api.get("/tags").await.expect(200).json();
+    let counts = tags.as_array().unwrap().iter().map(|tag| tag["count"].as_i64());
+    assert!(counts.clone().count() > 100 && counts.is_sorted_by(|a, b| a >= b), "{tags}");
     assert!(server.stop().status.success());
 }

@@ -8,12 +8,16 @@ use serde_json::json;
 
 use crate::support::{Person, Redis, TestApp, on_redis, on_redis_alone, until};
 
-/// A teacher with one published course, and everything of it that is cached.
+/// How many values the reads of [`Shared`] leave in Redis.
+const VALUES: usize = 15;
+
+/// A teacher with one published course and an article, and everything of them that is cached.
 struct Shared {
     app: TestApp,
     ada: Person,
     sam: Person,
     course: i64,
+    article: i64,
 }
 
 impl Shared {
@@ -23,10 +27,11 @@ impl Shared {
         let course = app.published(&ada, "Rust").await;
         app.write_content(&ada, course).await;
         app.enroll(&sam, course).await.expect(201);
-        Self { app, ada, sam, course }
+        let article = app.article(&ada, "Rust, at length").await;
+        Self { app, ada, sam, course, article }
     }
 
-    fn paths(&self) -> [String; 8] {
+    fn paths(&self) -> [String; 14] {
         let (course, ada) = (self.course, self.ada.id);
         [
             "/courses".to_owned(),
@@ -37,6 +42,12 @@ impl Shared {
             format!("/courses/{course}/seats"),
             format!("/users/{ada}"),
             format!("/instructors/{ada}"),
+            format!("/courses/{course}/progress"),
+            "/users/me/dashboard".to_owned(),
+            "/users/me/session".to_owned(),
+            "/articles?limit=5".to_owned(),
+            format!("/articles/{}", self.article),
+            "/tags".to_owned(),
         ]
     }
 
@@ -54,6 +65,12 @@ impl Shared {
             format!("course:enrolled@1:{student}:{course}"),
             format!("user:profile@1:{teacher}"),
             format!("user:instructor@1:{teacher}"),
+            format!("progress@1:{student}:{course}"),
+            format!("user:dashboard@1:{student}"),
+            format!("user:session@1:{student}"),
+            "article:list@1:0:5".to_owned(),
+            format!("article:detail@1:{}", self.article),
+            "tag:list@1".to_owned(),
         ]
         .map(|name| format!("{prefix}{name}"))
         .into()
@@ -72,7 +89,7 @@ impl Shared {
     async fn fill(&self, redis: &Redis, prefix: &str) {
         until("Redis has every read", async || {
             self.bodies().await;
-            values(redis, prefix).await.len() == 9
+            values(redis, prefix).await.len() == VALUES
         })
         .await;
     }
@@ -124,7 +141,8 @@ async fn everything_in_redis_expires_but_the_sequence() {
     let keys = redis.keys().await;
     let generations = keys.iter().filter(|key| key.starts_with("skillup:~g:"));
     assert!(generations.count() > 10, "{keys:?}");
-    for tag in ["courses", "course:1", "content:1", "enrol:1", "member:2", "user:1"] {
+    let tags = ["courses", "course:1", "content:1", "enrol:1", "member:2", "user:1", "learner:2"];
+    for tag in tags.into_iter().chain(["articles", "article:1", "tags"]) {
         let key = format!("skillup:~g:t:{tag}");
         assert!(keys.contains(&key), "{key} in {keys:?}");
         assert_eq!(redis.get(&key).await.len(), 16, "{key}");
@@ -170,15 +188,20 @@ async fn nothing_private_is_ever_in_redis() {
     app.get("/auth/me").by(&nina).await.expect(200);
     app.enroll(&nina, course).await.expect(201);
     app.write_content(&ada, course).await;
+    app.article(&ada, "Public").await;
+    let dashboard = format!("skillup:user:dashboard@1:{id}");
     let known = format!("skillup:user:profile@1:{id}");
     until("the profile is in Redis", async || {
-        for path in ["/courses".to_owned(), format!("/courses/{course}/content")] {
-            app.get(&path).by(&nina).await.expect(200);
+        for path in ["", "/content", "/progress"] {
+            app.get(&format!("/courses/{course}{path}")).by(&nina).await.expect(200);
+        }
+        for path in ["/courses", "/users/me/dashboard", "/users/me/session", "/articles", "/tags"] {
+            app.get(path).by(&nina).await.expect(200);
         }
         for person in [&ada, &root, &nina] {
             app.get(&format!("/users/{}", person.id)).by(&nina).await.expect(200);
         }
-        redis.get(&known).await.len() > 18
+        redis.get(&known).await.len() > 18 && redis.get(&dashboard).await.len() > 18
     })
     .await;
     let hash = app.app.store().credentials(id).await.unwrap().unwrap().password_hash.unwrap();
@@ -274,7 +297,7 @@ async fn bytes_that_the_cache_did_not_write_are_misses_and_are_replaced() {
             for key in redis.keys().await {
                 kinds.insert(redis.command::<String>(&["TYPE", &key]).await);
             }
-            kinds.len() == 1 && values(&redis, "skillup:").await.len() == 9
+            kinds.len() == 1 && values(&redis, "skillup:").await.len() == VALUES
         };
         until("the values are stored again", replaced).await;
         assert_eq!(shared.bodies().await, good, "{how}");

@@ -40,7 +40,7 @@ use crate::{
         stamps::Stamps,
         window::{DELTA_MS, Window},
     },
-    stats::BackplaneCounts,
+    stats::{BackplaneCounts, Proof},
 };
 
 const HEARTBEAT_EVERY: Duration = Duration::from_millis(250);
@@ -226,12 +226,13 @@ impl Listener {
             self.link.reconnect();
             return Err(Fault::Broken);
         }
-        let verdict = self.feed.beat(reply::sequence(&sequence));
+        let sequence = reply::sequence(&sequence);
+        let verdict = self.feed.beat(sequence);
         match verdict {
-            Verdict::InStep => self.prove(sent),
+            Verdict::InStep => self.prove(sent, line.epoch, sequence),
             Verdict::Missed => {
                 self.flush();
-                self.prove(sent);
+                self.prove(sent, line.epoch, sequence);
             }
             Verdict::NoSequence => {
                 self.flush();
@@ -253,8 +254,10 @@ impl Listener {
         }
     }
 
-    fn prove(&mut self, sent: u64) {
+    fn prove(&mut self, sent: u64, epoch: u64, sequence: Option<u64>) {
         self.proven = sent;
+        let proof = sequence.map(|sequence| Proof { epoch, sequence, at: sent });
+        *self.ears.counts.proof.lock() = proof;
         self.ears.window.prove(sent);
     }
 

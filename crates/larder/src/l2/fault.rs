@@ -30,6 +30,10 @@ impl fmt::Display for Fault {
             Self::Down => f.write_str("not connected"),
             Self::TimedOut => f.write_str("no answer in time"),
             Self::Broken => f.write_str("connection failed"),
+            Self::Refused("WRONGPASS") => {
+                f.write_str("the user name or the password is wrong (WRONGPASS)")
+            }
+            Self::Refused("NOAUTH") => f.write_str("a password is needed (NOAUTH)"),
             Self::Refused(code) => write!(f, "refused with {code}"),
         }
     }

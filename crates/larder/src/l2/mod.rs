@@ -5,6 +5,7 @@ mod any_reply;
 mod backplane;
 mod fault;
 mod link;
+mod operator;
 mod reply;
 
 use std::{io::Write as _, sync::Arc, time::Duration};
@@ -64,6 +65,7 @@ pub(crate) struct L2 {
     link: Arc<Link>,
     _backplane: Backplane,
     prefix: String,
+    database: i64,
     sequence: String,
     channel: String,
     max_entry_bytes: usize,
@@ -128,7 +130,8 @@ impl L2 {
         ears: Ears,
     ) -> Result<Self, ConfigError> {
         // Pub/Sub ignores SELECT, so the database is part of the channel's name.
-        let channel = format!("{prefix}~inv:{}", info.redis_settings().db());
+        let database = info.redis_settings().db();
+        let channel = format!("{prefix}~inv:{database}");
         let sequence = format!("{prefix}~seq");
         let names = backplane::Names {
             channel: channel.clone(),
@@ -143,6 +146,7 @@ impl L2 {
             sequence,
             channel,
             prefix,
+            database,
             max_entry_bytes,
             put_sha: redis::Script::new(PUT).get_hash().to_owned(),
             invalidate_sha: redis::Script::new(INVALIDATE).get_hash().to_owned(),
@@ -446,15 +450,6 @@ impl L2 {
             pipeline.arg(self.generation(name));
         }
         pipeline.arg(&self.sequence).arg(&self.channel).arg(message);
-    }
-
-    /// Round-trip time of a PING.
-    pub(crate) async fn ping(&self, within: Duration) -> Result<Duration, Fault> {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("PING");
-        let asked = Instant::now();
-        self.link.tell(&pipeline, within).await?;
-        Ok(asked.elapsed())
     }
 
     async fn send(&self, pipeline: &Pipeline, budget: &mut Budget) -> Result<Answers, Fault> {

@@ -34,7 +34,8 @@ pub(super) fn fault(error: &RedisError) -> Fault {
         return Fault::Refused(OUTAGES.iter().find(|known| **known == code).unwrap_or(&"ERR"));
     }
     match error.kind() {
-        redis::ErrorKind::AuthenticationFailed => Fault::Refused("NOAUTH"),
+        // The client says so when it has sent a password. Without one Redis says NOAUTH itself.
+        redis::ErrorKind::AuthenticationFailed => Fault::Refused("WRONGPASS"),
         _ if error.is_timeout() => Fault::TimedOut,
         _ => Fault::Broken,
     }
@@ -67,6 +68,21 @@ fn bytes(value: &Value) -> Option<&[u8]> {
         Value::SimpleString(text) => Some(text.as_bytes()),
         _ => None,
     }
+}
+
+/// A text for people.
+pub(super) fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::VerbatimString { text, .. } => Some(text.clone()),
+        other => Some(String::from_utf8_lossy(bytes(other)?).into_owned()),
+    }
+}
+
+/// A step of a SCAN: where to go on, and what was found so far.
+pub(super) fn scanned(value: Value) -> Option<(Vec<u8>, Vec<String>)> {
+    let Value::Array(parts) = value else { return None };
+    let [cursor, Value::Array(keys)] = <[Value; 2]>::try_from(parts).ok()? else { return None };
+    Some((bytes(&cursor)?.to_vec(), keys.iter().filter_map(text).collect()))
 }
 
 /// The sequence of invalidations; `None` if it is missing or no number.

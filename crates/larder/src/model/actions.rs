@@ -3,7 +3,8 @@
 use super::{
     flights::Outcome,
     server::{NAMES, Redis},
-    world::{Item, Line, Process, Reader, Reading, SOFT_MS, TICK_MS, World},
+    stored::{SOFT_MS, Stored},
+    world::{Item, Line, Process, Reader, Reading, TICK_MS, World},
     writers::{Sending, Writing},
 };
 use crate::protocol::{
@@ -176,7 +177,7 @@ impl World {
             actions.push(Action::Connect(at));
         }
         match line {
-            None if !self.setting.has_backplane => {}
+            None if !self.setting.has_backplane || self.is_deserted(at) => {}
             None => actions.push(Action::Subscribe(at)),
             Some(line) => self.of_line(at, line, actions),
         }
@@ -211,11 +212,12 @@ impl World {
             // Namespace and root are as the first tag.
             let there = |name: &usize| data.generations[*name].is_some();
             actions.extend([0, 3, 4].into_iter().filter(there).map(Action::EvictGeneration));
-            let values = (0..2).filter(|at| !data.values[*at].is_empty());
+            let values = (0..2).filter(|at| data.values[*at] != Stored::Nothing);
             actions.extend(values.map(Action::EvictValue));
             let claims = (0..2).filter(|at| data.claims[*at].is_some());
             actions.extend(claims.map(Action::EvictClaim));
-            actions.extend(data.sequence.map(|_| Action::EvictSequence));
+            let sequence = data.sequence.filter(|_| self.setting.has_backplane);
+            actions.extend(sequence.map(|_| Action::EvictSequence));
         }
         if left.others > 0 {
             let missing = (3..NAMES).filter(|name| data.generations[*name].is_none());
@@ -301,7 +303,7 @@ impl World {
             }
             Action::Save => {
                 left.saves -= 1;
-                self.redis.saved = Some(self.redis.data.clone());
+                self.redis.saved = Some(self.redis.data);
             }
             Action::Expire => {
                 left.expiries -= 1;
@@ -323,8 +325,8 @@ impl World {
         match loss {
             Action::OtherCreates(name) => {
                 left.others -= 1;
-                let id = [100 + left.others; 16];
-                data.create(name, id);
+                data.create(name, self.next_id);
+                self.next_id += 1;
                 return;
             }
             Action::FallBack => {
@@ -343,7 +345,7 @@ impl World {
                 left.evictions -= 1;
                 match eviction {
                     Action::EvictGeneration(name) => data.generations[name] = None,
-                    Action::EvictValue(at) => data.values[at].clear(),
+                    Action::EvictValue(at) => data.values[at] = Stored::Nothing,
                     Action::EvictClaim(at) => data.claims[at] = None,
                     _ => data.sequence = None,
                 }

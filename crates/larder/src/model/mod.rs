@@ -7,10 +7,16 @@
 //! cover.
 
 mod actions;
+mod alone;
 mod backplane;
 mod configurations;
 mod flights;
+mod promises;
+mod rank;
+mod readers;
 mod search;
 mod server;
+mod settle;
+mod stored;
 mod world;
 mod writers;

@@ -1,7 +1,8 @@
 //! One Redis, as far as the protocol uses it. Each method is one atomic command or script.
 
+use super::stored::Stored;
 use crate::{
-    entry::{Head, Nonce},
+    entry::Head,
     protocol::{
         bugs::{Bug, is_seeded},
         fetch::Event,
@@ -11,14 +12,23 @@ use crate::{
 /// Key, namespace, root and two tags.
 pub(super) const NAMES: usize = 5;
 
+/// A nonce is this byte, sixteen times.
+pub(super) type Id = u8;
+
+/// No id in use is that large once the state has settled.
+pub(super) const FIRST_FRESH: Id = 100;
+
+/// The generations of all names.
+pub(super) type Generations = [Option<Id>; NAMES];
+
 /// What is stored, and would be saved or replicated.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Data {
     /// The value key of each schema version.
-    pub(super) values: [Vec<u8>; 2],
-    pub(super) generations: [Option<Nonce>; NAMES],
+    pub(super) values: [Stored; 2],
+    pub(super) generations: Generations,
     /// Who refreshes, for each value key.
-    pub(super) claims: [Option<Nonce>; 2],
+    pub(super) claims: [Option<Id>; 2],
     pub(super) sequence: Option<u64>,
 }
 
@@ -33,23 +43,23 @@ pub(super) struct Redis {
 }
 
 impl Data {
-    pub(super) fn put(&mut self, at: usize, expected: Head, new: &[u8]) -> Event {
+    pub(super) fn put(&mut self, at: usize, expected: Head, new: Stored) -> Event {
         let is_naive = is_seeded(Bug::A) || is_seeded(Bug::B);
-        if Head::of(&self.values[at]) != expected && !is_naive {
+        if self.values[at].head() != expected && !is_naive {
             return Event::Lost;
         }
-        self.values[at] = new.to_vec();
+        self.values[at] = new;
         Event::Granted
     }
 
     /// SET NX GET of a generation.
-    pub(super) fn create(&mut self, name: usize, nonce: Nonce) -> Nonce {
-        let nonce = if is_seeded(Bug::T2) { [1; 16] } else { nonce };
-        *self.generations[name].get_or_insert(nonce)
+    pub(super) fn create(&mut self, name: usize, id: Id) -> Id {
+        let id = if is_seeded(Bug::T2) { 1 } else { id };
+        *self.generations[name].get_or_insert(id)
     }
 
     /// SET NX GET of a claim.
-    pub(super) fn claim(&mut self, at: usize, id: Nonce) -> Event {
+    pub(super) fn claim(&mut self, at: usize, id: Id) -> Event {
         if self.claims[at].is_some() {
             return Event::Lost;
         }
@@ -57,7 +67,7 @@ impl Data {
         Event::Granted
     }
 
-    pub(super) fn unclaim(&mut self, at: usize, id: Nonce) {
+    pub(super) fn unclaim(&mut self, at: usize, id: Id) {
         if self.claims[at] == Some(id) {
             self.claims[at] = None;
         }
@@ -69,7 +79,7 @@ impl Redis {
     pub(super) fn invalidate(&mut self, values: &[usize], names: &[usize]) -> u64 {
         for at in values {
             if !is_seeded(Bug::D) {
-                self.data.values[*at].clear();
+                self.data.values[*at] = Stored::Nothing;
             }
         }
         for name in names {
@@ -99,7 +109,7 @@ impl Redis {
 
     pub(super) fn empty() -> Data {
         Data {
-            values: Default::default(),
+            values: [Stored::Nothing; 2],
             generations: [None; NAMES],
             claims: [None; 2],
             sequence: None,

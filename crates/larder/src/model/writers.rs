@@ -4,7 +4,8 @@
 use super::{
     flights::Outcome,
     server::NAMES,
-    world::{Item, Link, Process, Reading, Setting, World, hash_of},
+    stored::hash_of,
+    world::{Item, Link, Process, Reading, Setting, World},
 };
 use crate::{
     Ack,

@@ -1,6 +1,7 @@
 //! Bugs that a test build (`--cfg larder_bugs`) can switch on with `LARDER_BUG=<name>`, to prove
-//! that a test notices each of them. In every other build no bug is ever seeded and the compiler
-//! removes the switches. `make bugs` runs them all; the letters are the protocol's.
+//! that a test notices each of them; unit tests can switch one on for their own thread. In every
+//! other build no bug is ever seeded and the compiler removes the switches. `make bugs` runs them
+//! all; the letters are the protocol's.
 
 /// One part of the protocol taken away.
 #[cfg_attr(
@@ -57,17 +58,51 @@ pub(crate) enum Bug {
     NoEmbeddedKey,
     /// What the relay sends is taken for what a writer of this process has stamped already.
     RelayDeaf,
+    /// Of an entry's names only the first, its key, is compared.
+    FirstName,
+    /// A lazy name never counts.
+    LazyNever,
+    /// Names that Redis has not heard of are served.
+    NoDirt,
 }
 
-#[cfg(not(larder_bugs))]
+#[cfg(not(any(test, larder_bugs)))]
 #[inline(always)]
 pub(crate) const fn is_seeded(_: Bug) -> bool {
     false
 }
 
-#[cfg(larder_bugs)]
+#[cfg(any(test, larder_bugs))]
 pub(crate) fn is_seeded(bug: Bug) -> bool {
+    #[cfg(test)]
+    if SEEDED_HERE.get() == Some(bug) {
+        return true;
+    }
+    is_seeded_everywhere(bug)
+}
+
+#[cfg(all(test, not(larder_bugs)))]
+fn is_seeded_everywhere(_: Bug) -> bool {
+    false
+}
+
+#[cfg(larder_bugs)]
+fn is_seeded_everywhere(bug: Bug) -> bool {
     static SEEDED: std::sync::OnceLock<String> = std::sync::OnceLock::new();
     let seeded = SEEDED.get_or_init(|| std::env::var("LARDER_BUG").unwrap_or_default());
     *seeded == format!("{bug:?}")
+}
+
+#[cfg(test)]
+thread_local! {
+    static SEEDED_HERE: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Runs `run` with a bug that only this thread has.
+#[cfg(test)]
+pub(crate) fn with_seeded<T>(bug: Bug, run: impl FnOnce() -> T) -> T {
+    SEEDED_HERE.set(Some(bug));
+    let result = run();
+    SEEDED_HERE.set(None);
+    result
 }

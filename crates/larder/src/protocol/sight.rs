@@ -68,8 +68,11 @@ impl<'a> Sight<'a> {
             generation.is_some_and(|generation| envelope.nonces.contains(&(*name, generation)))
         };
         let is_naive = is_seeded(Bug::A) || is_seeded(Bug::B);
-        let is_current = names.hard.iter().all(&mut is_recorded) || is_naive;
-        let is_outdated = !(is_current && names.lazy.iter().all(&mut is_recorded));
+        let only = if is_seeded(Bug::FirstName) { 1 } else { names.hard.len() };
+        let hard = names.hard.get(..only).unwrap_or_default();
+        let is_current = hard.iter().all(&mut is_recorded) || is_naive;
+        let is_outdated =
+            !(is_current && (is_seeded(Bug::LazyNever) || names.lazy.iter().all(&mut is_recorded)));
         if now >= envelope.life.hard || !is_current || (is_stale && is_outdated) {
             return Self::Dead(head);
         }

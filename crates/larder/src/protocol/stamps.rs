@@ -35,7 +35,7 @@ impl Slots {
     /// The names that count for an entry of this age: lazy ones only once it is soft-expired.
     #[inline]
     pub(crate) fn counting(&self, soft_expired: bool) -> &[u16] {
-        if soft_expired { self.all() } else { self.hard() }
+        if soft_expired && !is_seeded(Bug::LazyNever) { self.all() } else { self.hard() }
     }
 }
 
@@ -136,7 +136,8 @@ impl Stamps {
     /// Whether one of these names waits for Redis: then neither tier may answer for it (I19).
     #[inline(always)]
     pub(crate) fn is_dirty(&self, slots: &[u16]) -> bool {
-        self.dirty_names.load(Ordering::Acquire) != 0
+        !is_seeded(Bug::NoDirt)
+            && self.dirty_names.load(Ordering::Acquire) != 0
             && slots.iter().any(|&slot| self.dirty[usize::from(slot)].load(Ordering::Acquire) != 0)
     }
 
@@ -158,6 +159,18 @@ impl Stamps {
         true
     }
 
+    /// Which of these names was invalidated since `born`, the first of them; `None` also if all of
+    /// L1 was given up since.
+    pub(crate) fn overtaken(&self, born: u64, slots: &[u16]) -> Option<usize> {
+        slots.iter().position(|&slot| self.slot[usize::from(slot)].load(Ordering::Acquire) > born)
+    }
+
+    /// A number that grows with every invalidation of a name, and with others that share its slot.
+    pub(crate) fn latest(&self, name: NameHash) -> u64 {
+        let slot = self.slot[usize::from(self.slot(name))].load(Ordering::Acquire);
+        slot.max(self.floor.load(Ordering::Acquire))
+    }
+
     /// Whether L1 may answer with something of this birth and these names (I3).
     #[inline(always)]
     pub(crate) fn is_valid(&self, born: u64, slots: &[u16]) -> bool {
@@ -167,13 +180,16 @@ impl Stamps {
 
 /// Stamps as plain numbers: the model clones, compares and hashes them.
 #[cfg(test)]
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Frozen {
     pub(crate) tick: u64,
     pub(crate) floor: u64,
-    pub(crate) slot: Vec<u64>,
-    pub(crate) dirty: Vec<u32>,
+    pub(crate) slot: [u64; FROZEN_SLOTS],
+    pub(crate) dirty: [u32; FROZEN_SLOTS],
 }
+
+#[cfg(test)]
+pub(crate) const FROZEN_SLOTS: usize = 8;
 
 #[cfg(test)]
 impl Stamps {
@@ -182,8 +198,8 @@ impl Stamps {
         Frozen {
             tick: self.tick.load(relaxed),
             floor: self.floor.load(relaxed),
-            slot: self.slot.iter().map(|at| at.load(relaxed)).collect(),
-            dirty: self.dirty.iter().map(|count| count.load(relaxed)).collect(),
+            slot: std::array::from_fn(|at| self.slot[at].load(relaxed)),
+            dirty: std::array::from_fn(|at| self.dirty[at].load(relaxed)),
         }
     }
 

@@ -36,14 +36,15 @@ impl<K: CacheKey> Trip<K> {
         loaded: Option<Loaded<K::Value>>,
         began: Moment,
     ) -> (Cargo<K::Value>, bool) {
-        let policy = &self.plan.policy;
+        let policy = &self.policy;
+        let most = policy.caps().unwrap_or((Duration::MAX, Duration::MAX));
         let (soft, hard) = match loaded.as_ref().map(|loaded| loaded.keep) {
             Some(Keep::AsPolicy) => (policy.soft, policy.hard),
-            Some(Keep::For { soft, hard }) => (soft, hard),
+            Some(Keep::For { soft, hard }) => (soft.min(most.0), hard.min(most.1)),
             Some(Keep::No) => (Duration::ZERO, Duration::ZERO),
-            None => (policy.negative, policy.negative),
+            None => (policy.negative.min(most.0), policy.negative.min(most.1)),
         };
-        let spread = f64::from(policy.jitter_percent.min(100)) / 100.0;
+        let spread = f64::from(policy.jitter()) / 100.0;
         let factor = 1.0 + spread * (2.0 * fastrand::f64() - 1.0);
         let stretched = |life: Duration| (millis(life).min(LONGEST_LIFE_MS) as f64 * factor) as u64;
         let value = loaded.map(|loaded| Arc::new(loaded.value));
@@ -62,7 +63,8 @@ impl<K: CacheKey> Trip<K> {
 
     /// Stores the value in Redis; `false` if it is not there, and our lease may be.
     pub(super) async fn fill(&self, lease: Lease, cargo: &Cargo<K::Value>) -> bool {
-        let Some((l2, ask)) = self.id.and_then(|id| ask(&self.inner, &self.plan, id)) else {
+        let Some((l2, ask)) = self.id.and_then(|id| ask(&self.inner, &self.plan, &self.policy, id))
+        else {
             return false;
         };
         let expected = match lease {
@@ -122,7 +124,7 @@ impl<K: CacheKey> Trip<K> {
         if let Some(l1) = self.inner.l1.as_ref().filter(|l1| self.is_ours(l1.get(key).as_ref())) {
             l1.remove(key);
         }
-        let asked = self.id.and_then(|id| ask(&self.inner, &self.plan, id));
+        let asked = self.id.and_then(|id| ask(&self.inner, &self.plan, &self.policy, id));
         if let (Some((l2, ask)), Lease::Over(head)) = (asked, lease) {
             let mut budget = Budget::new(self.inner.op_timeout);
             if let Err(fault) = l2.remove_value(&ask, head, &mut budget).await {
@@ -135,7 +137,8 @@ impl<K: CacheKey> Trip<K> {
     /// Takes back a lease or claim that was asked for, granted or not: an answer that came too
     /// late may have left it behind.
     pub(super) async fn release(&self, lease: Lease) {
-        let Some((l2, ask)) = self.id.and_then(|id| ask(&self.inner, &self.plan, id)) else {
+        let Some((l2, ask)) = self.id.and_then(|id| ask(&self.inner, &self.plan, &self.policy, id))
+        else {
             return;
         };
         let mut budget = Budget::new(self.inner.op_timeout);

@@ -1,6 +1,7 @@
 //! One flight from boarding to fill: carries out the steps of [`Fetch`].
 
 mod fill;
+mod run;
 
 use std::{
     future::Future,
@@ -9,17 +10,17 @@ use std::{
     time::Duration,
 };
 
-use futures_util::FutureExt;
 use tokio::{sync::OwnedSemaphorePermit, time};
 
 use fill::Moment;
+pub(crate) use run::run;
 
 use crate::{
-    CacheKey, Loaded,
+    CacheKey, Loaded, Policy,
     cache::{Inner, Mode},
     clock::millis,
     entry::{Envelope, Head, Lifetime, Nonce, Origin as Written, nonce},
-    error::Failure,
+    explain::Verdict,
     flight::{Landing, Origin, Pilot},
     l1::{AnyValue, Entry},
     l2::{Ask, Budget, Fault, L2, Place},
@@ -30,7 +31,7 @@ use crate::{
         sight::{Look, Sight},
     },
     read::Answer,
-    stats::{Count, NamespaceId},
+    stats::Count,
 };
 
 /// A TTL beyond this is cut to it: a hundred years, so that sums of times cannot overflow.
@@ -45,13 +46,16 @@ const RETRY_FAILED: Duration = Duration::from_secs(1);
 const RETRY_CLAIMED: Duration = Duration::from_millis(100);
 
 pub(crate) struct Trip<K> {
-    inner: Arc<Inner>,
-    plan: Arc<Plan<K>>,
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) plan: Arc<Plan<K>>,
     born: u64,
+    /// Asked for after the birth: an override gives up what was born before it.
+    policy: Policy,
+    pub(crate) purpose: Purpose,
     /// Whether "there is no such thing" answers the caller.
     takes_nothing: bool,
     /// What its leader takes from Redis.
-    mode: Mode,
+    pub(crate) mode: Mode,
     fetch: Fetch,
     /// Random; names the lease, the claim and the generations that this trip asks for.
     id: Option<Nonce>,
@@ -60,6 +64,8 @@ pub(crate) struct Trip<K> {
     generations: Vec<Option<Nonce>>,
     /// What the last look found servable, and its head.
     seen: Option<(Entry, Head)>,
+    /// What the last look amounted to.
+    pub(crate) verdict: Option<Verdict<usize>>,
     /// When this trip first saw another process's lease.
     leased_since: Option<time::Instant>,
     /// Held while refreshing after a stale value was served from L2.
@@ -78,6 +84,8 @@ impl<K: CacheKey> Trip<K> {
             inner: Arc::clone(inner),
             plan: Arc::clone(plan),
             born,
+            policy: inner.policy::<K>(),
+            purpose,
             takes_nothing: A::of(None).is_some(),
             mode,
             fetch: Fetch::new(purpose, millis(inner.wait_max)),
@@ -86,6 +94,7 @@ impl<K: CacheKey> Trip<K> {
             epoch: 0,
             generations: Vec::new(),
             seen: None,
+            verdict: None,
             leased_since: None,
             refreshing: None,
         }
@@ -164,26 +173,46 @@ impl<K: CacheKey> Trip<K> {
         Some(entry)
     }
 
+    /// Looks into Redis once, and keeps nothing of what it finds.
+    pub(crate) async fn sight(mut self) -> (Verdict<usize>, Option<Entry>) {
+        self.look().await;
+        let verdict = self.verdict.unwrap_or(Verdict::Unreachable);
+        (verdict, self.seen.take().map(|(entry, _)| entry))
+    }
+
     async fn look(&mut self) -> Event {
+        self.verdict = None;
         let Some((l2, place)) = l2(&self.inner, &self.plan) else { return Event::Unavailable };
         let raw = match l2.look(place, &mut self.budget).await {
             Ok(raw) => raw,
-            Err(fault) => return self.unavailable(&fault),
+            Err(fault) => {
+                self.verdict = Some(Verdict::Unreachable);
+                return self.unavailable(&fault);
+            }
         };
         self.epoch = raw.epoch;
         self.generations = raw.generations;
         let look = Look { stored: &raw.stored, generations: &self.generations };
         let origin = Written { epoch: raw.epoch, schema: Plan::<K>::SCHEMA, key: &place.value };
-        let now = self.inner.clock.unix();
-        match Sight::judge(look, origin, self.plan.names(), now) {
+        let (names, now) = (self.plan.names(), self.inner.clock.unix());
+        let sight = Sight::judge(look, origin, names, now);
+        self.verdict = Some(Verdict::of(&sight, look, origin, names, now));
+        match sight {
             Sight::Absent => Event::Absent,
             Sight::Leased => self.leased(),
             Sight::Dead(head) => Event::Dead(head),
             Sight::Foreign(head) => self.corrupt(head),
-            Sight::Servable { mut envelope, head, is_stale, is_outdated } => {
+            Sight::Servable { mut envelope, head, is_outdated, .. } => {
+                self.shorten(&mut envelope.life);
                 if is_outdated {
                     envelope.life.hard = envelope.life.hard.min(envelope.life.soft);
                 }
+                if now >= envelope.life.hard {
+                    self.verdict = Some(Verdict::Expired);
+                    return Event::Dead(head);
+                }
+                let is_stale = now >= envelope.life.soft;
+                self.verdict = Some(if is_stale { Verdict::Stale } else { Verdict::Fresh });
                 let age = now.saturating_sub(envelope.life.written);
                 if !self.mode.takes(age, is_stale) {
                     return Event::Dead(head);
@@ -197,6 +226,14 @@ impl<K: CacheKey> Trip<K> {
                     Err(Unusable::Nothing) => Event::Dead(head),
                 }
             }
+        }
+    }
+
+    /// Gives what is stored no longer a life than an operator now allows.
+    fn shorten(&self, life: &mut Lifetime) {
+        if let Some((soft, hard)) = self.policy.caps() {
+            life.soft = life.soft.min(life.written.saturating_add(millis(soft)));
+            life.hard = life.hard.min(life.written.saturating_add(millis(hard)));
         }
     }
 
@@ -258,7 +295,8 @@ impl<K: CacheKey> Trip<K> {
 
     async fn acquire(&mut self, seen: Head) -> Event {
         self.id = nonce();
-        let Some((l2, ask)) = self.id.and_then(|id| ask(&self.inner, &self.plan, id)) else {
+        let Some((l2, ask)) = self.id.and_then(|id| ask(&self.inner, &self.plan, &self.policy, id))
+        else {
             return self.refused();
         };
         match l2.acquire(&ask, seen, &mut self.generations, &mut self.budget).await {
@@ -272,7 +310,8 @@ impl<K: CacheKey> Trip<K> {
 
     async fn claim(&mut self, seen: Head) -> Event {
         self.id = nonce();
-        let Some((l2, ask)) = self.id.and_then(|id| ask(&self.inner, &self.plan, id)) else {
+        let Some((l2, ask)) = self.id.and_then(|id| ask(&self.inner, &self.plan, &self.policy, id))
+        else {
             return self.refused();
         };
         match l2.claim(&ask, seen, &mut self.generations, &mut self.budget).await {
@@ -298,7 +337,7 @@ impl<K: CacheKey> Trip<K> {
             return None;
         }
         self.refreshing = Some(Arc::clone(&self.inner.refreshes).try_acquire_owned().ok()?);
-        self.fetch = Fetch::new(Purpose::Refresh, 0);
+        (self.fetch, self.purpose) = (Fetch::new(Purpose::Refresh, 0), Purpose::Refresh);
         Some(self.fetch.next(Event::Stale(*head)))
     }
 
@@ -317,7 +356,7 @@ impl<K: CacheKey> Trip<K> {
     /// does no harm there: its birth makes it invalid when it is read. One that was overtaken
     /// already must not push a younger one out.
     fn keep_in_l1(&self, entry: &Entry) {
-        let life = millis(self.plan.policy.l1_life());
+        let life = millis(self.policy.l1_life());
         let is_current = self.inner.stamps.is_current(self.born, self.plan.slots.counting(false))
             || is_seeded(Bug::X1);
         if let Some(l1) = self.inner.l1.as_ref().filter(|_| life > 0 && is_current) {
@@ -340,7 +379,8 @@ impl<K: CacheKey> Trip<K> {
         E: Send + Sync + 'static,
     {
         let began = Moment { unix: self.inner.clock.unix(), local: self.inner.clock.now() };
-        let limit = self.plan.policy.load_timeout.min(LONGEST_LOAD);
+        self.note_miss();
+        let limit = self.policy.load_timeout.min(LONGEST_LOAD);
         match run(&self.inner, self.plan.namespace, load, limit).await {
             Ok(loaded) => {
                 if is_seeded(Bug::T4) {
@@ -423,9 +463,13 @@ fn l2<'a, K>(inner: &'a Inner, plan: &'a Plan<K>) -> Option<(&'a L2, &'a Place)>
 }
 
 /// What to ask Redis for in the name of `id`.
-fn ask<'a, K>(inner: &'a Inner, plan: &'a Plan<K>, id: Nonce) -> Option<(&'a L2, Ask<'a>)> {
+fn ask<'a, K>(
+    inner: &'a Inner,
+    plan: &'a Plan<K>,
+    policy: &Policy,
+    id: Nonce,
+) -> Option<(&'a L2, Ask<'a>)> {
     let (l2, place) = l2(inner, plan)?;
-    let policy = &plan.policy;
     let ask = Ask {
         place,
         id,
@@ -435,35 +479,4 @@ fn ask<'a, K>(inner: &'a Inner, plan: &'a Plan<K>, id: Nonce) -> Option<(&'a L2,
             * GENERATION_LIVES,
     };
     Some((l2, ask))
-}
-
-/// Runs a loader when it is its turn: its panic and its taking too long are failures like its
-/// errors.
-pub(crate) async fn run<V, F, L, E>(
-    inner: &Inner,
-    namespace: NamespaceId,
-    load: impl FnOnce() -> F + Send,
-    limit: Duration,
-) -> Result<Option<Loaded<V>>, Failure>
-where
-    F: Future<Output = Result<Option<L>, E>> + Send,
-    L: Into<Loaded<V>>,
-    E: Send + Sync + 'static,
-{
-    let deadline = time::Instant::now() + limit;
-    let guarded = AssertUnwindSafe(async move {
-        let _turn = inner.namespaces.may_load(namespace).await;
-        if time::Instant::now() >= deadline {
-            // Its turn came too late: nothing is begun that nobody waits for.
-            std::future::pending::<()>().await;
-        }
-        inner.namespaces.count(namespace, Count::Load);
-        load().await.map(|loaded| loaded.map(Into::into))
-    });
-    match time::timeout(limit, guarded.catch_unwind()).await {
-        Ok(Ok(Ok(loaded))) => Ok(loaded),
-        Ok(Ok(Err(error))) => Err(Failure::Loader(Arc::new(error))),
-        Ok(Err(_)) => Err(Failure::Panicked),
-        Err(_) => Err(Failure::TimedOut(limit)),
-    }
 }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use larder::{L2State, Source};
+use larder::{Cache, L2State, Source};
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use tokio::time::sleep;
@@ -115,6 +115,24 @@ async fn a_password_that_is_changed_at_run_time_makes_neither_a_storm_nor_a_leak
         .note(format!("{} warnings by 2 processes", warnings.len()))
         .record();
 }
+// On one thread, so that all of the log is seen.
+#[tokio::test]
+async fn a_wrong_password_is_told_from_a_missing_one_and_shown_by_neither() {
+    let redis = Redis::start().await;
+    run(&mut admin(&redis).await, "CONFIG SET requirepass right-secret").await;
+    for (login, word) in
+        [("", "NOAUTH"), (":a-secret@", "WRONGPASS"), ("somebody:a-secret@", "WRONGPASS")]
+    {
+        let (logged, _guard) = log();
+        let url = redis.url().replace("redis://", &format!("redis://{login}"));
+        let cache = Cache::builder().redis(&url).expect("a URL").build().expect("a cache");
+        until("it is said", || logged.text().contains("redis is unavailable")).await;
+        let text = logged.text();
+        assert!(text.contains(word) && !text.contains("secret"), "{login}: {text}");
+        assert_eq!(cache.stats().l2, L2State::Down);
+    }
+}
+
 const PASSWORD: Fault = Fault {
     row: 18,
     what: "password changed at run time (the user has the documented rights only)",

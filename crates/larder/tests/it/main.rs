@@ -7,6 +7,7 @@ mod foreign_bytes;
 mod holes;
 mod invalidation;
 mod limits;
+mod operator;
 mod outbox;
 mod outbox_table;
 mod parts;

@@ -90,6 +90,19 @@ async fn the_stale_set_race_across_nodes_leaves_nothing_old_in_redis() {
     }
 }
 
+// A generation that came back as it was would revive what its loss had ended.
+#[tokio::test]
+async fn an_invalidated_value_stays_dead_when_others_with_its_tag_are_read() {
+    let redis = Redis::start().await;
+    let (cache, database) = (Tiers::L2.cache(&redis).await, Database::default());
+    database.read(&cache, 1).await;
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    let written = database.write();
+    cache.invalidate(Tag::named("docs")).await;
+    database.read(&cache, 2).await; // the tag has a generation again
+    assert_eq!(database.read(&cache, 1).await.value.version, written);
+}
+
 // rueidisaside: the lease of a later fill looks like that of an earlier one.
 #[tokio::test]
 async fn the_aba_variant_an_old_load_cannot_fill_under_the_lease_of_a_younger_one() {

@@ -8,7 +8,8 @@ use sea_orm::{
 
 use super::{Change, Ids, Import, digest, free_name, look_up};
 use crate::model::ArticleImport;
-use crate::store::tables::{article_tags, articles, tags};
+use crate::store::articles::{live, set_tags};
+use crate::store::tables::articles;
 use crate::store::{Error, Result};
 
 impl Import<'_> {
@@ -19,7 +20,6 @@ impl Import<'_> {
             .await?;
         let mut existing: HashMap<String, articles::Model> =
             existing.into_iter().filter_map(|row| Some((row.external_id.clone()?, row))).collect();
-        let mut tag_ids = Ids::new();
         for article in &self.catalogue.articles {
             let known = existing.remove(&article.origin.external_id);
             let row = format!("the article '{}'", article.origin.external_id);
@@ -28,7 +28,7 @@ impl Import<'_> {
             let (id, change) = self.article(article, author.transpose()?, known).await?;
             self.report.articles.count(change);
             if change != Change::Unchanged {
-                self.tag(id, &article.tags, &mut tag_ids).await?;
+                set_tags(self.tx, id, &article.tags).await?;
                 self.report.article_ids.push(id);
             }
             self.step();
@@ -44,7 +44,9 @@ impl Import<'_> {
     ) -> Result<(i64, Change)> {
         let digest = digest(article)?;
         let (mut row, version, change) = match known {
-            Some(row) if row.import_digest.as_deref() == Some(&digest) => {
+            Some(row)
+                if row.deleted_at.is_some() || row.import_digest.as_deref() == Some(&digest) =>
+            {
                 return Ok((row.id, Change::Unchanged));
             }
             Some(row) => {
@@ -56,7 +58,6 @@ impl Import<'_> {
         row.title = Set(article.title.clone());
         row.body = Set(article.body.clone());
         row.author_id = Set(author);
-        row.published = Set(article.published);
         row.updated_at = Set(self.now.0);
         row.version = Set(version);
         row.source = Set(Some(article.origin.source.clone()));
@@ -70,47 +71,18 @@ impl Import<'_> {
         Ok((saved.id, change))
     }
 
+    /// Whether it is published is only set at first, like the status of a course.
     async fn new_article(&self, article: &ArticleImport) -> Result<articles::ActiveModel> {
         let slug = free_name(&article.slug, |slug| async move {
-            let same = articles::Entity::find().filter(articles::Column::Slug.eq(slug));
+            let same = live().filter(articles::Column::Slug.eq(slug));
             Ok::<bool, Error>(same.count(self.tx).await? > 0)
         })
         .await?;
         Ok(articles::ActiveModel {
             slug: Set(slug),
+            published: Set(article.published),
             created_at: Set(article.created_at.unwrap_or(self.now).0),
             ..Default::default()
         })
-    }
-
-    /// Makes the article's tags exactly these.
-    async fn tag(&self, article_id: i64, names: &[String], tag_ids: &mut Ids) -> Result<()> {
-        article_tags::Entity::delete_many()
-            .filter(article_tags::Column::ArticleId.eq(article_id))
-            .exec(self.tx)
-            .await?;
-        let mut names: Vec<&String> = names.iter().collect();
-        names.sort_unstable();
-        names.dedup();
-        for name in names {
-            let tag_id = match tag_ids.get(name) {
-                Some(id) => *id,
-                None => self.tag_id(name).await?,
-            };
-            tag_ids.insert(name.clone(), tag_id);
-            let row =
-                article_tags::ActiveModel { article_id: Set(article_id), tag_id: Set(tag_id) };
-            article_tags::Entity::insert(row).exec_without_returning(self.tx).await?;
-        }
-        Ok(())
-    }
-
-    async fn tag_id(&self, name: &str) -> Result<i64> {
-        let found = tags::Entity::find().filter(tags::Column::Name.eq(name)).one(self.tx).await?;
-        if let Some(tag) = found {
-            return Ok(tag.id);
-        }
-        let tag = tags::ActiveModel { name: Set(name.to_owned()), ..Default::default() };
-        Ok(tag.insert(self.tx).await?.id)
     }
 }

@@ -174,8 +174,9 @@ mod tests {
 
     use super::{Counts, Imported};
     use crate::model::{
-        Catalogue, CourseImport, CourseStatus, EnrollmentImport, EnrollmentStatus, Level, Money,
-        Origin, PersonImport, Rating, RatingImport, Role, Timestamp, rating_score,
+        ArticleImport, Catalogue, CourseImport, CourseStatus, EnrollmentImport, EnrollmentStatus,
+        Level, Money, Origin, PersonImport, Rating, RatingImport, Role, Timestamp, Window,
+        rating_score,
     };
     use crate::store::Store;
     use crate::store::tables::courses;
@@ -269,6 +270,71 @@ mod tests {
         assert!(!store.is_enrolled(person, course).await.unwrap());
         let row = courses::Entity::find_by_id(course).one(&store.reader).await.unwrap().unwrap();
         assert_eq!((row.title.as_str(), row.rating_sum), ("Knots", 5));
+    }
+
+    #[tokio::test]
+    async fn an_import_completes_enrollments_without_certificates() {
+        let folder = TempDir::new().unwrap();
+        let store = store(&folder).await;
+        let mut catalogue = catalogue("Nina", "Knots", 5);
+        catalogue.enrollments[0].status = EnrollmentStatus::Completed;
+        let person = import(&store, &catalogue).await.user_ids[0];
+        let all = Window { skip: 0, limit: 9 };
+        let (enrollments, total) = store.enrollments_of(person, all).await.unwrap();
+        assert_eq!((enrollments[0].status, total), (EnrollmentStatus::Completed, 1));
+        assert!(enrollments[0].completed_at.is_some());
+        assert_eq!(store.certificates_of(person, all).await.unwrap().1, 0);
+        assert_eq!(import(&store, &catalogue).await.enrollments, UNCHANGED);
+    }
+
+    fn with_articles(name: &str, title: &str) -> Catalogue {
+        let article = |id: &str| ArticleImport {
+            origin: origin(id),
+            slug: id.to_owned(),
+            title: title.to_owned(),
+            body: String::new(),
+            author: Some("nina".to_owned()),
+            tags: vec!["rope".to_owned()],
+            published: true,
+            created_at: None,
+        };
+        let articles = vec![article("kept"), article("hidden"), article("gone")];
+        Catalogue { articles, ..catalogue(name, "Knots", 5) }
+    }
+
+    #[tokio::test]
+    async fn an_import_neither_publishes_nor_brings_back_an_article() {
+        let folder = TempDir::new().unwrap();
+        let store = store(&folder).await;
+        let ids = import(&store, &with_articles("Nina", "Knots")).await.article_ids;
+        let tx = store.begin().await.unwrap();
+        let mut hidden = tx.article_to_edit(ids[1]).await.unwrap().unwrap();
+        hidden.published = false;
+        assert!(tx.save_article(&hidden, Timestamp(1)).await.unwrap());
+        let gone = tx.article_to_edit(ids[2]).await.unwrap().unwrap();
+        assert!(tx.delete_article(&gone, Timestamp(1)).await.unwrap());
+        tx.commit().await.unwrap();
+
+        let again = import(&store, &with_articles("Nina", "Better knots")).await;
+        let counts = (again.articles.inserted, again.articles.updated, again.articles.unchanged);
+        assert_eq!((counts, again.article_ids), ((0, 2, 1), vec![ids[0], ids[1]]));
+        let hidden = store.article(ids[1]).await.unwrap().unwrap();
+        assert_eq!((hidden.title.as_str(), hidden.published), ("Better knots", false));
+        assert!(store.article(ids[2]).await.unwrap().is_none());
+        assert_eq!(store.tag_counts(9).await.unwrap(), [("rope".to_owned(), 1)]);
+    }
+
+    #[tokio::test]
+    async fn a_new_name_makes_everything_old_that_shows_it() {
+        let folder = TempDir::new().unwrap();
+        let store = store(&folder).await;
+        let mut first = import(&store, &with_articles("Nina", "Knots")).await;
+        let mut again = import(&store, &with_articles("Nina K.", "Knots")).await;
+        assert_eq!((again.people.updated, again.articles.unchanged), (1, 3));
+        for ids in [&mut first.article_ids, &mut again.article_ids] {
+            ids.sort_unstable();
+        }
+        assert_eq!((again.article_ids, again.course_ids), (first.article_ids, first.course_ids));
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use sea_orm::{
 use super::{Change, Ids, Import, digest, free_name};
 use crate::model::PersonImport;
 use crate::store::tables::users;
-use crate::store::users::{is_named, save_instructor};
+use crate::store::users::{is_named, rows_naming, save_instructor};
 use crate::store::{Error, Result};
 
 impl Import<'_> {
@@ -30,6 +30,11 @@ impl Import<'_> {
             self.report.people.count(change);
             if change != Change::Unchanged {
                 self.report.user_ids.push(id);
+            }
+            if change == Change::Updated {
+                let (courses, articles) = rows_naming(self.tx, id).await?;
+                self.report.course_ids.extend(courses);
+                self.report.article_ids.extend(articles);
             }
             self.step();
         }

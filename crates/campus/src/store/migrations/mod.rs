@@ -4,7 +4,9 @@ mod m0001_foundation;
 mod m0002_user_names;
 mod m0003_outbox;
 mod m0004_certificates;
+mod m0005_articles;
 mod m0006_figures;
+mod m0008_operations;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait, async_trait};
 
@@ -18,7 +20,9 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_user_names::Migration),
             Box::new(m0003_outbox::Migration),
             Box::new(m0004_certificates::Migration),
+            Box::new(m0005_articles::Migration),
             Box::new(m0006_figures::Migration),
+            Box::new(m0008_operations::Migration),
         ]
     }
 }

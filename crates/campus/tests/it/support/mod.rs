@@ -1,6 +1,7 @@
 //! What the tests share: an application of their own, its people and courses, and waiting for things.
 
 mod api;
+mod line;
 mod listener;
 mod lost_answer;
 mod postgres;
@@ -27,6 +28,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 pub(crate) use api::{Answer, Api, Asked};
+pub(crate) use line::Line;
 pub(crate) use listener::{Heard, Listener};
 pub(crate) use lost_answer::LostAnswer;
 pub(crate) use postgres::Postgres;
@@ -213,11 +215,28 @@ impl TestApp {
         self.post("/enrollments").by(student).json(json!({ "course_id": course })).await
     }
 
+    /// A published article with a tag; answers its id.
+    pub(crate) async fn article(&self, author: &Person, title: &str) -> i64 {
+        let new = json!({"title": title, "body": "At length.", "tags": ["testing"],
+            "published": true});
+        self.post("/articles").by(author).json(new).await.expect(201).id()
+    }
+
     /// The counters of a namespace, by the admins' endpoint.
     pub(crate) async fn counters(&self, admin: &Person, namespace: &str) -> Value {
         let stats = self.get("/cache/stats").by(admin).await.expect(200).json();
         let rows = stats["namespaces"].as_array().cloned().unwrap_or_default();
         rows.into_iter().find(|row| row["ns"] == namespace).unwrap_or_default()
+    }
+
+    /// Waits until Redis has been told of every write: whoever finds one untold on a busy machine
+    /// tells it once more, which ends reads that nobody has touched since.
+    pub(crate) async fn settled(&self) {
+        let settled = async || {
+            let undone = self.app.store().undone_rows(Duration::ZERO, 1).await;
+            undone.expect("the outbox").is_empty()
+        };
+        until("every write is told", settled).await;
     }
 
     /// Waits until Redis is used.

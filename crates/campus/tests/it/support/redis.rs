@@ -43,6 +43,10 @@ impl Redis {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     async fn ask<A: redis::ToRedisArgs>(&self, command: &[A]) -> RedisResult<Value> {
         let mut connection = Client::open(self.url())?.get_multiplexed_async_connection().await?;
         let mut cmd = redis::Cmd::new();

@@ -1,0 +1,237 @@
+//! `campus cache`: what admins do through the API, for operators at the machine.
+//!
+//! The running server is asked, since L1, counters and the reasons of misses are its own. Only
+//! `keys` goes to Redis itself.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use super::client::{Question, Reply, ask};
+use super::{Failure, Output};
+use crate::app::App;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::reads::RedisState;
+
+/// Warming may load everything.
+const PATIENCE: Duration = Duration::from_secs(60);
+const REDIS_PATIENCE: Duration = Duration::from_secs(5);
+
+#[derive(Args)]
+pub(super) struct CacheArgs {
+    #[command(subcommand)]
+    what: What,
+    /// Print the server's answer as JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Hits, misses and latencies by namespace, and the state of both tiers
+    Stats,
+    /// The keys in Redis, found by SCAN
+    Keys {
+        #[arg(long, default_value_t = 1000)]
+        limit: usize,
+    },
+    /// What a read of a key would answer, if everybody may see that
+    Get { key: String },
+    /// What either tier holds under a key, and why it was loaded last
+    Explain { key: String },
+    /// Forget something on every server
+    Clear {
+        #[command(subcommand)]
+        what: Clear,
+    },
+    /// Make the most common reads now
+    Warm,
+    /// Load, find, invalidate and load a value through the cache
+    Test,
+}
+
+#[derive(Subcommand)]
+enum Clear {
+    /// Everything about a course
+    Course { id: i64 },
+    /// A namespace, for example courses_list
+    Ns { name: String },
+    /// A tag, for example course:42
+    Tag { tag: String },
+    /// Everything
+    All,
+}
+
+impl Clear {
+    fn path(&self) -> String {
+        match self {
+            Self::Course { id } => format!("/cache/courses/{id}"),
+            Self::Ns { name } => format!("/cache/namespaces/{}", encoded(name)),
+            Self::Tag { tag } => format!("/cache/tags/{}", encoded(tag)),
+            Self::All => "/cache?confirm=all".to_owned(),
+        }
+    }
+}
+
+pub(super) async fn run(
+    args: &CacheArgs,
+    config: &Config,
+    clock: Clock,
+    out: &mut Output,
+) -> Result<ExitCode, Failure> {
+    let app = App::build(config, clock).await?;
+    let (method, path) = match &args.what {
+        What::Keys { limit } => return keys(&app, *limit, args.json, out).await,
+        What::Stats => ("GET", "/cache/stats".to_owned()),
+        What::Get { key } | What::Explain { key } => {
+            ("GET", format!("/cache/entries?key={}", encoded(key)))
+        }
+        What::Clear { what } => ("DELETE", what.path()),
+        What::Warm => ("POST", "/cache/warm".to_owned()),
+        What::Test => ("POST", "/cache/test".to_owned()),
+    };
+    let token = app.learning.operator_token().await?;
+    let token = token.ok_or("there is no admin yet: start `campus serve` once")?;
+    let question = Question { method, path: &path, token: Some(&token), patience: PATIENCE };
+    let Reply { status, body } = ask(config, question).await?;
+    let told: Value = serde_json::from_str(&body)?;
+    if status != 200 {
+        return Err(told["detail"].as_str().unwrap_or("the server refused").into());
+    }
+    if args.json {
+        out.line(&format!("{told:#}"))?;
+    } else {
+        show(&args.what, &told, out)?;
+    }
+    let failed = matches!(args.what, What::Test) && told["ok"] != true;
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+async fn keys(
+    app: &App,
+    limit: usize,
+    is_json: bool,
+    out: &mut Output,
+) -> Result<ExitCode, Failure> {
+    let deadline = Instant::now() + REDIS_PATIENCE;
+    while app.reads.stats().redis == RedisState::Down && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let keys = app.reads.redis_keys(limit).await;
+    let keys = keys.ok_or("there is no Redis (REDIS_URL), and L1 is the server's own")??;
+    if is_json {
+        out.line(&format!("{:#}", Value::from(keys)))?;
+    } else {
+        for key in keys {
+            out.line(&format!("{}{key}", app.key_prefix))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(what: &What, told: &Value, out: &mut Output) -> std::io::Result<()> {
+    match what {
+        What::Stats => stats(told, out),
+        What::Get { .. } => match &told["body"] {
+            Value::Null => out.line(&format!("({})", text(&told["shown"]))),
+            body => out.line(&format!("{body:#}")),
+        },
+        What::Explain { .. } => explained(told, out),
+        What::Clear { .. } => out.line(&text(&told["message"])),
+        What::Warm => fields(told, &["warmed", "loaded", "failed", "took_ms"], out),
+        What::Test => steps(told, out),
+        What::Keys { .. } => Ok(()),
+    }
+}
+
+fn stats(told: &Value, out: &mut Output) -> std::io::Result<()> {
+    let columns =
+        ["ns", "l1_hits", "l2_hits", "misses", "stale", "loads", "load_errors", "p50_us", "p99_us"];
+    let rows = told["namespaces"].as_array().into_iter().flatten();
+    let rows = rows.map(|row| columns.map(|column| text(&row[column])));
+    let heads = ["NAMESPACE", "L1", "L2", "MISSES", "STALE", "LOADS", "ERRORS", "P50 us", "P99 us"];
+    out.table(heads, rows.collect())?;
+    out.line("")?;
+    out.line(&format!("hit ratio     {} %", text(&told["totals"]["hit_ratio"])))?;
+    let l1 = &told["l1"];
+    out.line(&format!(
+        "L1            {} of {} bytes, {} entries, {} evicted",
+        text(&l1["bytes"]),
+        text(&l1["capacity"]),
+        text(&l1["entries"]),
+        text(&l1["evictions"]),
+    ))?;
+    out.line(&format!(
+        "Redis         {}, {} keys, {}",
+        text(&told["redis"]),
+        text(&told["redis_keys"]),
+        text(&told["redis_memory_used"]),
+    ))?;
+    out.line(&format!("backplane lag {} ms", text(&told["backplane"]["lag_ms"])))?;
+    out.line(&format!("outbox        {}", text(&told["outbox_depth"])))
+}
+
+fn explained(told: &Value, out: &mut Output) -> std::io::Result<()> {
+    let tags = told["tags"].as_array().into_iter().flatten().map(text).collect::<Vec<_>>();
+    out.line(&format!(
+        "{} ({}), tags: {}",
+        text(&told["key"]),
+        text(&told["ns"]),
+        tags.join(", ")
+    ))?;
+    let row = |tier: &str| {
+        let entry = &told[tier];
+        let times = ["age_ms", "soft_left_ms", "hard_left_ms"].map(|time| text(&entry[time]));
+        let [age, soft, hard] = times;
+        [tier.to_uppercase(), text(&entry["verdict"]), text(&entry["by"]), age, soft, hard]
+    };
+    let heads = ["TIER", "SAYS", "BY", "AGE ms", "SOFT LEFT ms", "HARD LEFT ms"];
+    out.table(heads, vec![row("l1"), row("l2")])?;
+    match &told["last_miss"] {
+        Value::Null => out.line("this server does not remember loading it"),
+        miss => out.line(&format!(
+            "loaded {} ms ago: L1 {} {}, L2 {} {}",
+            text(&miss["ago_ms"]),
+            text(&miss["l1"]),
+            text(&miss["l1_by"]),
+            text(&miss["l2"]),
+            text(&miss["l2_by"]),
+        )),
+    }
+}
+
+fn steps(told: &Value, out: &mut Output) -> std::io::Result<()> {
+    let rows = told["steps"].as_array().into_iter().flatten();
+    let rows = rows.map(|step| {
+        let is_ok = step["ok"] == true;
+        let result = if is_ok { text(&step["ms"]) } else { text(&step["error"]) };
+        [text(&step["op"]), if is_ok { "ok" } else { "failed" }.to_owned(), result]
+    });
+    out.table(["STEP", "RESULT", "ms"], rows.collect())
+}
+
+fn fields(told: &Value, names: &[&str], out: &mut Output) -> std::io::Result<()> {
+    names.iter().try_for_each(|name| out.line(&format!("{name:8} {}", text(&told[*name]))))
+}
+
+/// A value as people read it.
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// `%XX` for whatever means something in a URL.
+fn encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:@".contains(&byte);
+    let one = |byte: u8| match plain(byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    };
+    text.bytes().map(one).collect()
+}

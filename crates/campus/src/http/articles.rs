@@ -1,0 +1,197 @@
+//! Articles and their tags.
+
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::answer::{Audience, Rendered, written};
+use super::auth::{SignedIn, Viewer};
+use super::error::{ListProblems, Problem, ReadProblems, WriteProblems};
+use super::extract::{Conditions, IfMatch, Json, Path, Query};
+use super::page::{PageParams, page_headers};
+use crate::app::App;
+use crate::model::{ArticleDraft, ArticleEdit, Patch, slugify};
+use crate::wire;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(list_articles, create_article))
+        .routes(routes!(get_article, edit_article, delete_article))
+        .routes(routes!(list_tags))
+}
+
+/// The published articles, the newest first
+#[utoipa::path(get, path = "/articles", tag = "articles", operation_id = "listArticles",
+    params(PageParams), security((), ("bearer" = [])),
+    responses((status = 200, description = "A page of articles; X-Total-Count says how many there are",
+        body = [wire::Article]), ListProblems))]
+async fn list_articles(
+    State(app): State<Arc<App>>,
+    viewer: Viewer,
+    conditions: Conditions,
+    RawQuery(raw): RawQuery,
+    Query(params): Query<PageParams>,
+) -> Result<Response, Problem> {
+    let window = params.window()?;
+    let read = app.reads.articles(viewer.via(&conditions), window).await?;
+    let rendered = Rendered {
+        body: &read.value.body,
+        version: None,
+        origin: read.origin,
+        audience: Audience::Everyone,
+    };
+    let mut response = rendered.answer(&conditions);
+    let total = read.value.total;
+    page_headers(response.headers_mut(), "/articles", raw.as_deref(), window, total);
+    Ok(response)
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ArticleCreate {
+    #[schema(example = "What a Cache Owes You", min_length = 1, max_length = 300)]
+    title: String,
+    /// Made from the title when absent.
+    #[schema(example = "what-a-cache-owes-you", max_length = 200)]
+    slug: Option<String>,
+    #[schema(example = "An answer that is not older than it says.", max_length = 60_000)]
+    body: String,
+    /// Stored in lower case, with hyphens for blanks.
+    #[schema(example = json!(["caching", "open-data"]), max_items = 30)]
+    tags: Option<Vec<String>>,
+    /// Absent: only the author and admins see it.
+    #[serde(default)]
+    #[schema(default = false)]
+    published: bool,
+}
+
+/// Write an article (instructor)
+#[utoipa::path(post, path = "/articles", tag = "articles", operation_id = "createArticle",
+    security(("bearer" = [])), request_body = ArticleCreate,
+    responses((status = 201, description = "The article", body = wire::Article), WriteProblems))]
+async fn create_article(
+    State(app): State<Arc<App>>,
+    SignedIn(by): SignedIn,
+    Json(request): Json<ArticleCreate>,
+) -> Result<Response, Problem> {
+    let draft = ArticleDraft {
+        slug: request.slug.unwrap_or_else(|| slugify(&request.title)),
+        title: request.title,
+        body: request.body,
+        tags: request.tags.unwrap_or_default(),
+        published: request.published,
+        author_id: by.id,
+    };
+    let article = app.learning.create_article(by, draft).await?;
+    let location = Some(format!("/articles/{}", article.id));
+    let body = wire::Article::from(&article);
+    Ok(written(StatusCode::CREATED, &body, article.version, location))
+}
+
+/// An article; an unpublished one only for its author and admins
+#[utoipa::path(get, path = "/articles/{id}", tag = "articles", operation_id = "getArticle",
+    params(("id" = i64, Path)), security((), ("bearer" = [])),
+    responses((status = 200, description = "The article", body = wire::Article), ReadProblems))]
+async fn get_article(
+    State(app): State<Arc<App>>,
+    viewer: Viewer,
+    conditions: Conditions,
+    Path(id): Path<i64>,
+) -> Result<Response, Problem> {
+    let via = viewer.via(&conditions);
+    let read = app.learning.article(viewer.0, via, id).await?;
+    let rendered = Rendered {
+        body: &read.value.body,
+        version: Some(read.value.version),
+        origin: read.origin,
+        audience: Audience::AnyViewer,
+    };
+    Ok(rendered.answer(&conditions))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ArticleUpdate {
+    #[serde(default)]
+    #[schema(value_type = Option<String>, nullable = false, min_length = 1, max_length = 300)]
+    title: Patch<String>,
+    #[serde(default)]
+    #[schema(value_type = Option<String>, nullable = false, max_length = 200)]
+    slug: Patch<String>,
+    #[serde(default)]
+    #[schema(value_type = Option<String>, nullable = false, max_length = 60_000)]
+    body: Patch<String>,
+    /// All of them; `null` removes them.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<String>>, max_items = 30)]
+    tags: Patch<Vec<String>>,
+    #[serde(default)]
+    #[schema(value_type = Option<bool>, nullable = false)]
+    published: Patch<bool>,
+}
+
+/// Change any fields of an article, publish it or take it back (author, admin)
+#[utoipa::path(put, path = "/articles/{id}", tag = "articles", operation_id = "editArticle",
+    params(("id" = i64, Path), ("If-Match" = Option<String>, Header, description = "Only this version")),
+    security(("bearer" = [])), request_body = ArticleUpdate,
+    responses((status = 200, description = "The article", body = wire::Article),
+        (status = 412, description = "The article is at another version"), WriteProblems))]
+async fn edit_article(
+    State(app): State<Arc<App>>,
+    SignedIn(by): SignedIn,
+    IfMatch(versions): IfMatch,
+    Path(id): Path<i64>,
+    Json(request): Json<ArticleUpdate>,
+) -> Result<Response, Problem> {
+    let edit = ArticleEdit {
+        slug: request.slug,
+        title: request.title,
+        body: request.body,
+        tags: request.tags,
+        published: request.published,
+    };
+    let article = app.learning.edit_article(by, id, versions.as_deref(), edit).await?;
+    let body = wire::Article::from(&article);
+    Ok(written(StatusCode::OK, &body, article.version, None))
+}
+
+/// Delete an article (author, admin); its slug is free again
+#[utoipa::path(delete, path = "/articles/{id}", tag = "articles", operation_id = "deleteArticle",
+    params(("id" = i64, Path), ("If-Match" = Option<String>, Header, description = "Only this version")),
+    security(("bearer" = [])),
+    responses((status = 204, description = "Deleted"),
+        (status = 412, description = "The article is at another version"), WriteProblems))]
+async fn delete_article(
+    State(app): State<Arc<App>>,
+    SignedIn(by): SignedIn,
+    IfMatch(versions): IfMatch,
+    Path(id): Path<i64>,
+) -> Result<StatusCode, Problem> {
+    app.learning.delete_article(by, id, versions.as_deref()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The tags of published articles with their numbers, the most used first; a thousand at most
+#[utoipa::path(get, path = "/tags", tag = "articles", operation_id = "listTags",
+    security((), ("bearer" = [])),
+    responses((status = 200, description = "Every tag", body = [wire::TagCount]), ListProblems))]
+async fn list_tags(
+    State(app): State<Arc<App>>,
+    viewer: Viewer,
+    conditions: Conditions,
+) -> Result<Response, Problem> {
+    let read = app.reads.tags(viewer.via(&conditions)).await?;
+    let rendered = Rendered {
+        body: &read.value.body,
+        version: None,
+        origin: read.origin,
+        audience: Audience::Everyone,
+    };
+    Ok(rendered.answer(&conditions))
+}
