@@ -522,3 +522,25 @@ async fn a_server_that_stops_ends_its_streams_and_does_not_wait_for_them() {
     assert!(ended.status.success(), "{complaints}");
     assert!(!complaints.contains("did not end in time"), "{complaints}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_admins_do_to_the_cache_is_told_to_admins() {
+    let school = School::on(TestApp::start().await).await;
+    let (app, root) = (&school.app, &school.root);
+    let mut platform = listen(app, "platform").by(root).listen().await;
+    let mut course = listen(app, &school.topic()).by(&school.ada).listen().await;
+    let clear = async |path: &str| {
+        let answer = app.delete(path).by(root).await;
+        assert!((200..300).contains(&answer.status), "{path}: {}", answer.text());
+    };
+    clear("/cache/namespaces/courses").await;
+    clear(&format!("/cache/courses/{}", school.course)).await;
+    clear("/cache?confirm=all").await;
+    let off = app.patch("/cache/definitions/courses").by(root).json(json!({"enabled": false}));
+    off.await.expect(200);
+    let heard = platform.until("definitions_changed").await;
+    let clears = ["cache_cleared"; 3];
+    assert_eq!(kinds(&heard), [&clears[..], &["definitions_changed"]].concat());
+    assert_eq!(heard[1].data["course_id"], school.course);
+    assert_eq!(kinds(&course.until("cache_cleared").await), ["cache_cleared"]);
+}
