@@ -42,6 +42,13 @@ pub enum Rejected {
     Expired,
 }
 
+/// What a token allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    pub principal: Principal,
+    pub expires_at: Timestamp,
+}
+
 /// Signs and checks access tokens.
 #[derive(Clone)]
 pub struct TokenKey {
@@ -75,7 +82,7 @@ impl TokenKey {
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.into_bytes()))
     }
 
-    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Principal, Rejected> {
+    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Access, Rejected> {
         let claims = self.claims(token).ok_or(Rejected::Invalid)?;
         let id = claims.sub.parse().map_err(|_| Rejected::Invalid)?;
         if claims.typ != "access" || claims.iat > now.seconds() + 60 {
@@ -85,7 +92,8 @@ impl TokenKey {
             return Err(Rejected::Expired);
         }
         let role = claims.role;
-        Ok(Principal { id, role })
+        let expires_at = Timestamp(claims.exp.saturating_mul(1_000_000));
+        Ok(Access { principal: Principal { id, role }, expires_at })
     }
 
     /// The claims of a well-formed token with a good signature.
@@ -116,7 +124,7 @@ mod tests {
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-    use super::{Rejected, TokenKey};
+    use super::{Access, Rejected, TokenKey};
     use crate::model::{Principal, Role, Timestamp};
 
     const NOW: Timestamp = Timestamp(1_700_000_000_000_000);
@@ -130,8 +138,9 @@ mod tests {
     fn a_token_says_who_it_was_signed_for_until_it_expires() {
         let key = key(b"0123456789abcdef0123456789abcdef");
         let token = key.sign(ADA, NOW);
-        assert_eq!(key.verify(&token, NOW), Ok(ADA));
         let later = NOW.plus(Duration::from_secs(900));
+        let access = Access { principal: ADA, expires_at: later };
+        assert_eq!(key.verify(&token, NOW), Ok(access));
         assert_eq!(key.verify(&token, later), Err(Rejected::Expired));
     }
 

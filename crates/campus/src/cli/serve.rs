@@ -175,6 +175,7 @@ async fn serve(listener: TcpListener, app: &Arc<App>, mut signals: Signals) {
     };
     let draining = http::serve(listener, http::service(Arc::clone(app)), stop).await;
     let deadline = Instant::now() + DRAIN;
+    app.learning.end_streams();
     if timeout_at(deadline, draining.finished()).await.is_err() {
         tracing::warn!("some requests did not end in time");
     }

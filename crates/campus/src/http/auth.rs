@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::config::Network;
 use crate::model::Principal;
 use crate::reads::Via;
-use crate::token::Rejected;
+use crate::token::{Access, Rejected};
 
 /// Somebody signed in, or nobody. A token that is present must be valid.
 #[derive(Clone, Copy)]
@@ -33,19 +33,25 @@ impl FromRequestParts<Arc<App>> for Viewer {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        let Some(value) = parts.headers.get(header::AUTHORIZATION) else {
-            return Ok(Self(None));
-        };
-        let value = value.to_str().unwrap_or("");
-        let token = match value.split_once(' ') {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
-            _ => return Err(unauthorized("Use Authorization: Bearer <token>")),
-        };
-        match app.learning.identify(token) {
-            Ok(principal) => Ok(Self(Some(principal))),
-            Err(Rejected::Expired) => Err(unauthorized("The token has expired")),
-            Err(Rejected::Invalid) => Err(unauthorized("The token is not valid")),
-        }
+        let access = access(parts, app)?;
+        Ok(Self(access.map(|access| access.principal)))
+    }
+}
+
+/// What the request's token allows, if it has one.
+fn access(parts: &Parts, app: &App) -> Result<Option<Access>, Problem> {
+    let Some(value) = parts.headers.get(header::AUTHORIZATION) else {
+        return Ok(None);
+    };
+    let value = value.to_str().unwrap_or("");
+    let token = match value.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+        _ => return Err(unauthorized("Use Authorization: Bearer <token>")),
+    };
+    match app.learning.identify(token) {
+        Ok(access) => Ok(Some(access)),
+        Err(Rejected::Expired) => Err(unauthorized("The token has expired")),
+        Err(Rejected::Invalid) => Err(unauthorized("The token is not valid")),
     }
 }
 
@@ -59,6 +65,17 @@ impl FromRequestParts<Arc<App>> for SignedIn {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         let Viewer(principal) = Viewer::from_request_parts(parts, app).await?;
         principal.map(Self).ok_or_else(|| unauthorized("Sign in first"))
+    }
+}
+
+/// The same for an answer that goes on: it must end with the token.
+pub(super) struct SignedInUntil(pub(super) Access);
+
+impl FromRequestParts<Arc<App>> for SignedInUntil {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        access(parts, app)?.map(Self).ok_or_else(|| unauthorized("Sign in first"))
     }
 }
 

@@ -17,6 +17,9 @@ use crate::reads::{self, Origin};
 const IN_DOUBT: &str = "The database did not confirm the change. It may have been made: read it \
 before you try again";
 
+/// When a stream that was given up may be noticed to be gone, in seconds.
+const STREAM_RETRY: u64 = 15;
+
 /// An error answer: RFC 9457, with `detail` as the field every client reads.
 #[derive(Debug, Clone)]
 pub(super) struct Problem {
@@ -120,6 +123,10 @@ impl From<Refusal> for Problem {
             Refusal::TooLarge(_) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail),
             Refusal::TooManyAttempts { retry_after } => Self {
                 retry_after: Some(retry_after.as_secs().max(1)),
+                ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail)
+            },
+            Refusal::TooManyStreams { .. } => Self {
+                retry_after: Some(STREAM_RETRY),
                 ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail)
             },
             Refusal::Busy => Self::unavailable(&detail),
@@ -292,6 +299,44 @@ pub(super) enum WriteProblems {
         content_type = "application/problem+json"
     )]
     Invalid(ProblemBody),
+    #[response(status = 503, description = "Try again", content_type = "application/problem+json")]
+    Unavailable(ProblemBody),
+}
+
+/// What may go wrong with a stream of events.
+#[derive(utoipa::IntoResponses)]
+#[expect(dead_code, reason = "only describes the answers in the OpenAPI document")]
+pub(super) enum StreamProblems {
+    #[response(
+        status = 401,
+        description = "Not signed in",
+        content_type = "application/problem+json"
+    )]
+    Unauthenticated(ProblemBody),
+    #[response(
+        status = 403,
+        description = "Not allowed",
+        content_type = "application/problem+json"
+    )]
+    Forbidden(ProblemBody),
+    #[response(
+        status = 404,
+        description = "There is no such course, or not for you",
+        content_type = "application/problem+json"
+    )]
+    NotFound(ProblemBody),
+    #[response(
+        status = 422,
+        description = "There is no such topic",
+        content_type = "application/problem+json"
+    )]
+    Invalid(ProblemBody),
+    #[response(
+        status = 429,
+        description = "Too many streams are open",
+        content_type = "application/problem+json"
+    )]
+    TooMany(ProblemBody),
     #[response(status = 503, description = "Try again", content_type = "application/problem+json")]
     Unavailable(ProblemBody),
 }

@@ -15,6 +15,7 @@ mod edge;
 mod enrollments;
 mod entries;
 mod error;
+mod events;
 mod extract;
 mod health;
 mod metrics;
@@ -56,6 +57,7 @@ fn routes() -> (Router<Arc<App>>, OpenApi) {
         .merge(roster::routes())
         .merge(certificates::routes())
         .merge(analytics::routes())
+        .merge(events::routes())
         .merge(articles::routes())
         .merge(health::routes())
         .merge(cache::routes())
@@ -114,6 +116,7 @@ pub fn openapi() -> OpenApi {
         (name = "enrollments", description = "Places in courses"),
         (name = "learning", description = "Progress and certificates"),
         (name = "analytics", description = "Figures of courses, students and the platform"),
+        (name = "events", description = "What happens, as it happens"),
         (name = "articles", description = "What instructors write, and its tags"),
         (name = "operations", description = "Health and cache"),
     ),

@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::ConnectInfo;
 use axum::http::Request;
 use axum::response::Response;
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
@@ -167,20 +167,54 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
         let running = Running::start(&self.activity);
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(self.from));
-        Answering { answer: self.edge.clone().call(request), _running: running }
+        Answering { answer: self.edge.clone().call(request), running }
     }
 }
 
 struct Answering {
     answer: <Edge as tower::Service<axum::extract::Request>>::Future,
-    _running: Running,
+    running: Running,
+}
+
+/// On an answer whose body goes on for as long as its client listens.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Streamed;
+
+/// The body of such an answer: its connection is not quiet while the client takes what comes.
+struct Stream {
+    body: Body,
+    activity: Arc<Activity>,
+}
+
+fn watched(response: Response, activity: &Arc<Activity>) -> Response {
+    if response.extensions().get::<Streamed>().is_none() {
+        return response;
+    }
+    let activity = Arc::clone(activity);
+    response.map(|body| Body::new(Stream { body, activity }))
+}
+
+impl HttpBody for Stream {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if polled.is_ready() {
+            self.activity.started.fetch_add(1, Ordering::Relaxed);
+        }
+        polled
+    }
 }
 
 impl Future for Answering {
     type Output = Result<Response, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.answer.as_mut().poll(context)
+        self.answer.as_mut().poll(context).map_ok(|response| watched(response, &self.running.0))
     }
 }
 
@@ -190,12 +224,15 @@ mod tests {
     use std::time::Duration;
 
     use axum::Router;
+    use axum::body::Body;
+    use axum::response::Response;
     use axum::routing::post;
+    use http_body_util::BodyExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::Notify;
 
-    use super::{Activity, Edge, Running, serve};
+    use super::{Activity, Edge, Running, Streamed, serve, watched};
 
     #[test]
     fn a_connection_is_quiet_when_nothing_runs_and_nothing_was_started() {
@@ -208,6 +245,21 @@ mod tests {
         assert!(activity.is_quiet_since(&mut known));
         drop(Running::start(&activity));
         assert!(!activity.is_quiet_since(&mut known), "there was one in between");
+        assert!(activity.is_quiet_since(&mut known));
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_quiet_when_its_client_takes_nothing() {
+        let activity = Arc::new(Activity::default());
+        let mut answer = Response::new(Body::from("page"));
+        assert!(watched(answer, &activity).into_body().frame().await.is_some());
+        let mut known = 0;
+        assert!(activity.is_quiet_since(&mut known), "what has an end is not watched");
+        answer = Response::new(Body::from("event"));
+        answer.extensions_mut().insert(Streamed);
+        let mut stream = watched(answer, &activity).into_body();
+        assert!(stream.frame().await.is_some());
+        assert!(!activity.is_quiet_since(&mut known), "it took something");
         assert!(activity.is_quiet_since(&mut known));
     }
 

@@ -15,7 +15,7 @@ use crate::model::{
 };
 use crate::reads::Ending;
 use crate::store::{Credentials, Rotation, Tx};
-use crate::token::Rejected;
+use crate::token::{Access, Rejected};
 
 /// A successful login or refresh.
 pub struct Session {
@@ -48,8 +48,8 @@ const NOT_SELF: Refusal = Refusal::Forbidden("You may only change your own accou
 pub(super) const ADMINS_ONLY: Refusal = Refusal::Forbidden("Only an admin may do this");
 
 impl Learning {
-    /// Whom a token speaks for.
-    pub fn identify(&self, token: &str) -> std::result::Result<Principal, Rejected> {
+    /// Whom a token speaks for, and for how long.
+    pub fn identify(&self, token: &str) -> std::result::Result<Access, Rejected> {
         self.tokens.verify(token, self.clock.now())
     }
 
@@ -450,8 +450,8 @@ mod tests {
         let checked = app.store().credentials(nina.id).await.unwrap().unwrap();
         app.learning.set_role(nina.id, Role::Instructor).await.unwrap();
         let session = app.learning.open_session(checked).await.unwrap();
-        let principal = app.learning.identify(&session.access_token).ok().unwrap();
-        assert_eq!(principal.role, Role::Instructor);
+        let access = app.learning.identify(&session.access_token).ok().unwrap();
+        assert_eq!(access.principal.role, Role::Instructor);
     }
 
     #[tokio::test]

@@ -144,7 +144,7 @@ impl Learning {
             return Err(overtaken());
         }
         let course = tx.course(id).await?.ok_or(NO_COURSE)?;
-        self.reads.commit(tx, Ending::course_status_changed(id)).await?;
+        self.reads.commit(tx, Ending::course_status_changed(id, status)).await?;
         Ok(course)
     }
 

@@ -9,6 +9,7 @@ pub mod accounts;
 mod articles;
 mod courses;
 mod enrollment;
+mod events;
 mod figures;
 mod lessons;
 mod operations;
@@ -27,6 +28,8 @@ use crate::store::{self, Store, Tx};
 use crate::token::TokenKey;
 
 pub use enrollment::EnrollRequest;
+use events::Listeners;
+pub use events::{ListenRequest, Subscription, Told};
 pub use operations::Clearing;
 use passwords::Passwords;
 pub use progress::{MOST_MINUTES, ProgressReport};
@@ -44,6 +47,7 @@ pub struct Learning {
     logins: Throttle,
     /// Counts tries to sign up, by address: a school may be behind one.
     sign_ups: Throttle,
+    listeners: Listeners,
 }
 
 const QUARTER_HOUR: Duration = Duration::from_secs(15 * 60);
@@ -83,6 +87,7 @@ impl Learning {
             passwords: Passwords::new(),
             logins: Throttle::new(10, QUARTER_HOUR),
             sign_ups: Throttle::new(300, QUARTER_HOUR),
+            listeners: Listeners::default(),
         }
     }
 

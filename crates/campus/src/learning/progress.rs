@@ -10,7 +10,7 @@ use crate::model::{
     Certificate, CertificateCode, CourseStatus, Enrollment, EnrollmentDetail, EnrollmentStatus,
     Fields, Outline, Principal, Refusal, Visit, Window,
 };
-use crate::reads::{Ending, PlainAnswer, Read, Via};
+use crate::reads::{Ending, Learned, Milestone, PlainAnswer, Read, Via};
 use crate::store::Tx;
 
 const NO_LESSON: Refusal = Refusal::NotFound("Lesson not found");
@@ -78,7 +78,8 @@ impl Learning {
         if fresh == 0 && !is_to_finish(&detail) {
             return Ok(detail);
         }
-        self.visited(tx, detail.enrollment, Visit { lesson_id: Some(lesson_id), minutes: 0 }).await
+        let visit = Visit { lesson_id: Some(lesson_id), minutes: 0 };
+        self.visited(tx, detail.enrollment, visit, Milestone::of(fresh)).await
     }
 
     /// Takes that back. A certificate that was given for it stays.
@@ -91,7 +92,7 @@ impl Learning {
         let tx = self.store.begin().await?;
         let place = self.place(&tx, by, course_id).await?;
         if tx.uncomplete_lesson(place.id, lesson_id).await? {
-            return self.visited(tx, place, Visit::default()).await;
+            return self.visited(tx, place, Visit::default(), Milestone::Nothing).await;
         }
         tx.outline(course_id).await?.module_of(lesson_id).ok_or(NO_LESSON)?;
         only(tx.details(vec![place]).await?)
@@ -111,8 +112,9 @@ impl Learning {
         let place = self.own_place(&tx, by, id).await?;
         let outline = tx.outline(place.course_id).await?;
         let lessons = reported(&outline, report)?;
-        tx.complete_lessons(place.id, lessons, self.clock.now()).await?;
-        self.visited(tx, place, Visit { lesson_id: report.lesson_id, minutes }).await
+        let fresh = tx.complete_lessons(place.id, lessons, self.clock.now()).await?;
+        let visit = Visit { lesson_id: report.lesson_id, minutes };
+        self.visited(tx, place, visit, Milestone::of(fresh)).await
     }
 
     pub async fn my_certificates(
@@ -161,7 +163,13 @@ impl Learning {
     }
 
     /// Notes the visit; whoever has done everything by now has completed the course.
-    async fn visited(&self, tx: Tx, place: Enrollment, visit: Visit) -> Result<EnrollmentDetail> {
+    async fn visited(
+        &self,
+        tx: Tx,
+        place: Enrollment,
+        visit: Visit,
+        mut milestone: Milestone,
+    ) -> Result<EnrollmentDetail> {
         let now = self.clock.now();
         let place = tx.note_visit(place.id, visit, now).await?.ok_or_else(overtaken)?;
         let mut detail = only(tx.details(vec![place]).await?)?;
@@ -169,8 +177,12 @@ impl Learning {
         if is_to_finish(&detail) {
             detail.enrollment = tx.finish(id, now).await?.ok_or_else(overtaken)?;
             tx.insert_certificate(id, &random_code(), now).await?;
+            milestone = Milestone::Course;
         }
-        self.reads.commit(tx, Ending::learned(student_id, course_id)).await?;
+        let progress_percent = detail.completion_percentage();
+        let lesson_id = visit.lesson_id;
+        let learned = Learned { student_id, course_id, lesson_id, progress_percent, milestone };
+        self.reads.commit(tx, Ending::learned(&learned)).await?;
         Ok(detail)
     }
 }

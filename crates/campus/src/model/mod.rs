@@ -8,6 +8,7 @@ mod certificate;
 mod content;
 mod course;
 mod enrollment;
+mod event;
 mod field;
 mod figures;
 mod import;
@@ -34,6 +35,7 @@ pub use enrollment::{
     Enrollment, EnrollmentDetail, EnrollmentDraft, EnrollmentStatus, Learner, Place, RosterEntry,
     Visit, percent,
 };
+pub use event::{Event, EventKind, Happened, Topic};
 pub use field::{FieldError, Fields, Patch, Window};
 pub use figures::{
     CourseFigures, LessonFigures, PlaceGroup, PlatformFigures, RoleCounts, StatusCounts, TopCourse,

@@ -26,6 +26,8 @@ pub enum Refusal {
     TooLarge(String),
     #[error("too many failed attempts, try again later")]
     TooManyAttempts { retry_after: Duration },
+    #[error("you have {most} event streams open already, close one")]
+    TooManyStreams { most: usize },
     /// A bounded resource (the password hashers) stayed busy for too long.
     #[error("the service is busy, try again")]
     Busy,

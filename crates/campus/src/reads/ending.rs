@@ -3,17 +3,49 @@
 use larder::{Names, Tag};
 
 use crate::config::Namespace;
+use crate::model::{CourseStatus, Event, EventKind};
 use crate::store::{Ended, Imported};
 
-/// The cached reads that a write makes old.
+/// The cached reads that a write makes old, and what it tells those who listen.
 #[derive(Debug)]
-pub struct Ending(pub(super) Names);
+pub struct Ending {
+    pub(super) names: Names,
+    pub(super) events: Vec<Event>,
+}
 
 /// Whether a course is in the public lists, before or after the write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listed {
     Yes,
     No,
+}
+
+/// What somebody did in a course.
+#[derive(Debug)]
+pub struct Learned {
+    pub student_id: i64,
+    pub course_id: i64,
+    /// Not of a whole module.
+    pub lesson_id: Option<i64>,
+    pub progress_percent: f64,
+    pub milestone: Milestone,
+}
+
+/// What was reached by that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Milestone {
+    Nothing,
+    /// Something was done that had not been.
+    Lesson,
+    /// And with it the course.
+    Course,
+}
+
+impl Milestone {
+    /// By how many lessons are done that were not before.
+    pub fn of(fresh: u64) -> Self {
+        if fresh > 0 { Self::Lesson } else { Self::Nothing }
+    }
 }
 
 /// Whether an edit of an article changes how many published articles carry each tag.
@@ -24,15 +56,24 @@ pub enum TagCounts {
 }
 
 impl Ending {
+    fn of(names: Names) -> Self {
+        Self { names, events: Vec::new() }
+    }
+
+    fn telling(mut self, event: Event) -> Self {
+        self.events.push(event);
+        self
+    }
+
     /// Ends a remembered "there is no such user".
     pub fn user_registered(id: i64) -> Self {
-        Self(Names::new().tag(user(id)).tag(platform()))
+        Self::of(Names::new().tag(user(id)).tag(platform()))
     }
 
     /// The name is shown by the person's courses and articles; list pages lag by their TTL.
     pub fn user_changed(id: i64, courses: &[i64], articles: &[i64]) -> Self {
         let names = Names::new().tag(user(id));
-        Self(tagged(tagged(names, course, courses), article, articles))
+        Self::of(tagged(tagged(names, course, courses), article, articles))
     }
 
     pub fn user_deleted(id: i64, ended: &Ended, courses: &[i64], articles: &[i64]) -> Self {
@@ -45,67 +86,100 @@ impl Ending {
         if !articles.is_empty() {
             names = article_lists(tagged(names, article, articles));
         }
-        Self(names)
+        Self::of(names)
     }
 
     pub fn instructor_changed(id: i64) -> Self {
-        Self(Names::new().tag(user(id)))
+        Self::of(Names::new().tag(user(id)))
     }
 
     /// Ends a remembered "there is no such course"; a draft is in no list.
     pub fn course_created(id: i64) -> Self {
-        Self(Names::new().tag(course(id)))
+        Self::of(Names::new().tag(course(id)))
     }
 
     pub fn course_edited(id: i64, listed: Listed) -> Self {
         let names = Names::new().tag(course(id));
-        Self(match listed {
+        let names = match listed {
             Listed::Yes => names.tag(Tag::named("courses")),
             Listed::No => names,
-        })
+        };
+        Self::of(names).telling(Event::of_course(EventKind::CourseUpdated, id))
     }
 
-    pub fn course_status_changed(id: i64) -> Self {
-        Self(Names::new().tag(course(id)).tag(Tag::named("courses")).tag(platform()))
+    pub fn course_status_changed(id: i64, status: CourseStatus) -> Self {
+        let kind = match status {
+            CourseStatus::Published => EventKind::CoursePublished,
+            CourseStatus::Archived => EventKind::CourseArchived,
+            // There is no event of its own for it: who listens reads the course again.
+            CourseStatus::Draft => EventKind::CourseUpdated,
+        };
+        let names = Names::new().tag(course(id)).tag(Tag::named("courses")).tag(platform());
+        Self::of(names).telling(Event::of_course(kind, id))
     }
 
     /// Enrolled flags stay: whoever asks for content is asked for the course's status first.
     pub fn course_deleted(id: i64) -> Self {
         let names = Names::new().tag(course(id)).tag(content(id)).tag(seats(id));
         let names = names.tag(Tag::named("courses"));
-        Self(names.tag(course_figures(id)).tag(platform()))
+        Self::of(names.tag(course_figures(id)).tag(platform()))
+            .telling(Event::of_course(EventKind::CourseDeleted, id))
     }
 
     /// Lists lag by their TTL: one vote must not empty the catalogue.
     pub fn course_rated(id: i64) -> Self {
-        Self(Names::new().tag(course(id)))
+        Self::of(Names::new().tag(course(id)))
     }
 
     pub fn content_changed(course_id: i64) -> Self {
-        Self(Names::new().tag(content(course_id)).tag(course_figures(course_id)))
+        Self::of(Names::new().tag(content(course_id)).tag(course_figures(course_id)))
+            .telling(Event::of_course(EventKind::ContentUpdated, course_id))
     }
 
     pub fn enrolled(student_id: i64, course_id: i64) -> Self {
         let names = Names::new().tag(member(student_id)).tag(seats(course_id));
-        Self(names.tag(course_figures(course_id)).tag(platform()))
+        Self::of(names.tag(course_figures(course_id)).tag(platform())).telling(Event::of_student(
+            EventKind::Enrolled,
+            student_id,
+            course_id,
+        ))
     }
 
     /// A lesson done or undone, or time spent.
-    pub fn learned(student_id: i64, course_id: i64) -> Self {
-        let names = Names::new().tag(learner(student_id));
-        Self(figures(names, student_id, course_id))
+    pub fn learned(learned: &Learned) -> Self {
+        let Learned { student_id, course_id, lesson_id, progress_percent, .. } = *learned;
+        let names = figures(Names::new().tag(learner(student_id)), student_id, course_id);
+        let tell = |kind| Event {
+            lesson_id,
+            progress_percent: Some(progress_percent),
+            ..Event::of_student(kind, student_id, course_id)
+        };
+        let mut ending = Self::of(names);
+        if learned.milestone >= Milestone::Lesson {
+            ending = ending.telling(tell(EventKind::LessonCompleted));
+        }
+        ending = ending.telling(tell(EventKind::PlatformUpdate));
+        if learned.milestone == Milestone::Course {
+            let issued = Event::of_student(EventKind::CertificateIssued, student_id, course_id);
+            ending = ending.telling(issued);
+        }
+        ending
     }
 
     pub fn dropped(student_id: i64, course_id: i64) -> Self {
         let names =
             Names::new().tag(member(student_id)).tag(learner(student_id)).tag(seats(course_id));
-        Self(figures(names, student_id, course_id))
+        Self::of(figures(names, student_id, course_id)).telling(Event::of_student(
+            EventKind::Dropped,
+            student_id,
+            course_id,
+        ))
     }
 
     /// Ends a remembered "there is no such article".
     pub fn article_created(id: i64, listed: Listed) -> Self {
         let names = Names::new().tag(article(id));
-        Self(match listed {
+        Self::of(match listed {
             Listed::Yes => article_lists(names),
             Listed::No => names,
         })
@@ -113,38 +187,43 @@ impl Ending {
 
     pub fn article_edited(id: i64, counts: TagCounts) -> Self {
         let names = Names::new().tag(article(id));
-        Self(match counts {
+        Self::of(match counts {
             TagCounts::Changed => article_lists(names),
             TagCounts::Same => names.tag(Tag::named("articles")),
         })
     }
 
     pub fn article_deleted(id: i64) -> Self {
-        Self(article_lists(Names::new().tag(article(id))))
+        Self::of(article_lists(Names::new().tag(article(id))))
     }
 
     /// What an admin clears by hand.
     pub fn course_cleared(id: i64) -> Self {
         let names = Names::new().tag(course(id)).tag(content(id)).tag(seats(id));
-        Self(names.tag(Tag::named("courses")).tag(course_figures(id)))
+        Self::of(names.tag(Tag::named("courses")).tag(course_figures(id)))
+            .telling(Event::of_course(EventKind::CacheCleared, id))
     }
 
     pub fn namespace_cleared(namespace: Namespace) -> Self {
-        Self(Names::new().namespace(namespace.name))
+        Self::cleared(Names::new().namespace(namespace.name))
     }
 
     /// `None` for what no tag looks like.
     pub fn tag_cleared(tag: &str) -> Option<Self> {
-        Some(Self(Names::new().tag(Tag::parse(tag)?)))
+        Some(Self::cleared(Names::new().tag(Tag::parse(tag)?)))
     }
 
     pub fn everything_cleared() -> Self {
-        Self(Names::everything())
+        Self::cleared(Names::everything())
+    }
+
+    fn cleared(names: Names) -> Self {
+        Self::of(names).telling(Event::new(EventKind::CacheCleared))
     }
 
     /// Makes every server look at what operators have changed.
     pub fn rules_changed() -> Self {
-        Self(Names::new().tag(rules()))
+        Self::of(Names::new().tag(rules())).telling(Event::new(EventKind::DefinitionsChanged))
     }
 
     /// Everything that imports may have changed; nothing if they found every row as it was.
@@ -161,7 +240,7 @@ impl Ending {
                 tagged(names, article, &imported.article_ids).tag(platform())
             },
         );
-        Self(names)
+        Self::of(names)
     }
 }
 

@@ -8,6 +8,7 @@ mod answers;
 mod articles;
 mod ending;
 mod explain;
+mod feed;
 mod figures;
 #[cfg(test)]
 mod golden;
@@ -29,8 +30,9 @@ pub use answers::{
     ArticleAnswer, Body, ContentAnswer, CourseAnswer, Encoding, LessonSlice, ListAnswer,
     PlainAnswer, ProfileAnswer,
 };
-pub use ending::{Ending, Listed, TagCounts};
+pub use ending::{Ending, Learned, Listed, Milestone, TagCounts};
 pub use explain::{Explained, InTier, Missed, Says, Shown};
+pub use feed::{Feed, REPLAY};
 pub use figures::StudentAnswer;
 pub use keys::CourseQuery;
 pub use meters::{Latency, Percentiles};
@@ -58,6 +60,7 @@ pub struct Reads {
     store: Arc<Store>,
     caching: Caching,
     crash: Crash,
+    feed: Arc<Feed>,
     latencies: Arc<Latencies>,
     rules: Arc<Rules>,
     warming: Arc<WarmCounts>,
@@ -166,6 +169,7 @@ impl Reads {
         crash: Crash,
         configured: BTreeMap<&'static str, Lifetime>,
     ) -> Self {
+        let feed = Arc::new(Feed::new(Arc::clone(&store)));
         Self {
             cache,
             store,
@@ -174,6 +178,7 @@ impl Reads {
             latencies: Arc::default(),
             rules: Arc::new(Rules::new(configured)),
             warming: Arc::default(),
+            feed,
         }
     }
 
@@ -316,6 +321,11 @@ impl Reads {
             learner.map(|learner| plain(&wire::Session::from(&learner))).transpose()
         })
         .await
+    }
+
+    /// What is committed, as it happens.
+    pub fn feed(&self) -> &Arc<Feed> {
+        &self.feed
     }
 
     /// The round trip to Redis; `None` without Redis, an error text when it does not answer.

@@ -13,7 +13,7 @@ use super::{Ending, Reads};
 use crate::store::{self, Fate, Store, Tx};
 
 /// How long rows are kept once they are done.
-const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 const BETWEEN_CLEANINGS: Duration = Duration::from_secs(10 * 60);
 
 /// A commit wakes everybody who listens, and nearly always its writer has told Redis long before
@@ -53,15 +53,24 @@ impl Reads {
     /// The commit failed. If that is in doubt ([`store::Error::is_in_doubt`]) the reads stay
     /// uncached until the database tells what became of it.
     pub async fn commit(&self, tx: Tx, ending: Ending) -> store::Result<()> {
-        let Ending(names) = ending;
-        if names.is_empty() {
-            return tx.commit().await;
-        }
-        let noted = tx.note(names.encode()).await?;
+        let Ending { names, mut events } = ending;
+        let noted = if names.is_empty() {
+            None
+        } else {
+            let first = (!events.is_empty()).then(|| events.remove(0));
+            Some(tx.note(names.encode(), first.as_ref()).await?)
+        };
+        tx.tell(&events).await?;
+        let Some(noted) = noted else {
+            tx.commit().await?;
+            self.feed.wake();
+            return Ok(());
+        };
         let names = names.row(noted.id);
         match tx.commit().await {
             Ok(()) => {
                 self.crash.pass();
+                self.feed.wake();
                 if self.cache.invalidate(names).await == Ack::Queued {
                     tracing::debug!("Redis did not take an invalidation; it is queued");
                 }
@@ -125,8 +134,10 @@ impl Reads {
         };
         loop {
             wake_ups.next().await?;
+            self.feed.wake();
             tokio::time::sleep(GRACE).await;
             wake_ups.skip_waiting();
+            self.feed.wake();
             self.cache.wake_relay();
         }
     }

@@ -12,14 +12,16 @@ use sea_orm::{
     PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Statement,
 };
 
+use super::events::text;
 use super::tables::outbox::{Column, Entity};
 use super::{Error, Result, Store, Tx};
+use crate::model::Event;
 
 const SQLITE_NOW: &str = "CAST(unixepoch('subsec') * 1000000 AS INTEGER)";
 const POSTGRES_NOW: &str = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)";
 
 /// On PostgreSQL servers that listen are woken by the commit, and not before.
-const CHANNEL: &str = "outbox";
+pub(super) const CHANNEL: &str = "outbox";
 
 /// How many of the oldest rows one look at what can be forgotten takes in.
 const LOOK: u64 = 1000;
@@ -49,28 +51,35 @@ pub enum Fate {
     RolledBack,
 }
 
-/// A moment of the past by the database's clock.
-fn before_now<C: ConnectionTrait>(db: &C, ago: Duration) -> SimpleExpr {
-    let now = match db.get_database_backend() {
+pub(super) const fn now_of(backend: DbBackend) -> &'static str {
+    match backend {
         DbBackend::Postgres => POSTGRES_NOW,
         _ => SQLITE_NOW,
-    };
+    }
+}
+
+/// A moment of the past by the database's clock.
+pub(super) fn before_now<C: ConnectionTrait>(db: &C, ago: Duration) -> SimpleExpr {
+    let now = now_of(db.get_database_backend());
     Expr::cust(now).sub(i64::try_from(ago.as_micros()).unwrap_or(i64::MAX))
 }
 
 impl Tx {
     /// Puts a row into the outbox, which is there if this transaction commits.
-    pub async fn note(&self, names: String) -> Result<Noted> {
+    pub async fn note(&self, names: String, event: Option<&Event>) -> Result<Noted> {
         let backend = self.0.get_database_backend();
         let insert = match backend {
             DbBackend::Postgres => format!(
-                "INSERT INTO outbox (at, names) VALUES ({POSTGRES_NOW}, $1) \
+                "INSERT INTO outbox (at, names, event) VALUES ({POSTGRES_NOW}, $1, $2) \
                  RETURNING id, CAST(pg_current_xact_id() AS TEXT) AS transaction, \
                  pg_notify('{CHANNEL}', '')"
             ),
-            _ => format!("INSERT INTO outbox (at, names) VALUES ({SQLITE_NOW}, $1) RETURNING id"),
+            _ => format!(
+                "INSERT INTO outbox (at, names, event) VALUES ({SQLITE_NOW}, $1, $2) RETURNING id"
+            ),
         };
-        let insert = Statement::from_sql_and_values(backend, insert, [names.into()]);
+        let event = event.map(text).transpose()?;
+        let insert = Statement::from_sql_and_values(backend, insert, [names.into(), event.into()]);
         let row = self.0.query_one_raw(insert).await?.ok_or(DbErr::RecordNotInserted)?;
         let transaction = match backend {
             DbBackend::Postgres => Some(row.try_get("", "transaction")?),
@@ -121,7 +130,7 @@ impl Store {
     /// For a server without Redis: it has nobody to tell, and leaves word for one who has.
     pub async fn fold_outbox(&self, everything: String) -> Result<()> {
         let tx = self.begin().await?;
-        let one = tx.note(everything).await?;
+        let one = tx.note(everything, None).await?;
         let folded = self.done(&tx.0, Column::Id.lt(one.id)).await?;
         if folded > 1 {
             tx.commit().await?;

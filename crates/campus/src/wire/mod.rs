@@ -5,6 +5,7 @@
 
 mod article;
 mod dashboard;
+mod event;
 mod figures;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ use crate::model::{self, CourseStatus, EnrollmentStatus, Level, Metadata, Money,
 
 pub use article::{Article, TagCount};
 pub use dashboard::{Dashboard, DashboardCourse, Session};
+pub use event::Event;
 pub use figures::{CourseAnalytics, StudentAnalytics};
 
 #[derive(Debug, Serialize, ToSchema)]

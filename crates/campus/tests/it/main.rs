@@ -7,6 +7,7 @@ mod bad_input;
 mod caching;
 mod concurrency;
 mod demo_catalogue;
+mod events;
 mod learning;
 mod lists;
 mod metrics;

@@ -4,14 +4,15 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 
 use axum::body::Bytes;
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, Method, Response, header};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
-use super::Person;
+use super::{Listener, Person};
 
 /// A server to ask.
 #[derive(Clone)]
@@ -97,6 +98,13 @@ impl Asked {
         self.attempt().await.unwrap_or_else(|problem| panic!("{asked}: {problem}"))
     }
 
+    /// Waits for the beginning of a stream of events.
+    pub(crate) async fn listen(self) -> Listener {
+        let asked = self.asked();
+        let response = self.response().await.unwrap_or_else(|problem| panic!("{asked}: {problem}"));
+        Listener::begin(response).await
+    }
+
     fn asked(&self) -> String {
         format!("{} {}", self.method, self.path)
     }
@@ -104,6 +112,12 @@ impl Asked {
     /// The answer, or how the connection ended without one.
     pub(crate) async fn attempt(self) -> Result<Answer, String> {
         let asked = self.asked();
+        let (head, body) = self.response().await?.into_parts();
+        let body = body.collect().await.map_err(|e| format!("{e:?}"))?.to_bytes();
+        Ok(Answer { asked, status: head.status.as_u16(), headers: head.headers, body })
+    }
+
+    async fn response(self) -> Result<Response<Incoming>, String> {
         let mut request = axum::http::Request::builder()
             .method(self.method)
             .uri(format!("{}{}", self.api.base, self.path));
@@ -111,10 +125,7 @@ impl Asked {
             request = request.header(name, value);
         }
         let request = request.body(Full::new(self.body)).expect("a well-formed request");
-        let response = self.api.client.request(request).await.map_err(|e| format!("{e:?}"))?;
-        let (head, body) = response.into_parts();
-        let body = body.collect().await.map_err(|e| format!("{e:?}"))?.to_bytes();
-        Ok(Answer { asked, status: head.status.as_u16(), headers: head.headers, body })
+        self.api.client.request(request).await.map_err(|e| format!("{e:?}"))
     }
 }
 

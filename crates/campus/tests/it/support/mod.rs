@@ -2,6 +2,7 @@
 
 mod api;
 mod line;
+mod listener;
 mod lost_answer;
 mod postgres;
 mod process;
@@ -26,8 +27,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-pub(crate) use api::{Answer, Api};
+pub(crate) use api::{Answer, Api, Asked};
 pub(crate) use line::Line;
+pub(crate) use listener::{Heard, Listener};
 pub(crate) use lost_answer::LostAnswer;
 pub(crate) use postgres::Postgres;
 pub(crate) use process::{Server, run};
