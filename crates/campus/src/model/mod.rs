@@ -29,8 +29,8 @@ pub use enrollment::{
 };
 pub use field::{FieldError, Fields, Patch, Window};
 pub use import::{
-    ArticleImport, Catalogue, CourseImport, EnrollmentImport, LessonImport, ModuleImport, Origin,
-    PersonImport, RatingImport,
+    ArticleImport, Catalogue, CompletionImport, CourseImport, EnrollmentImport, LessonImport,
+    ModuleImport, Origin, PersonImport, RatingImport,
 };
 pub use money::Money;
 pub use refusal::Refusal;

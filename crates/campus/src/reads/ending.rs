@@ -4,6 +4,9 @@ use larder::{Names, Tag};
 
 use crate::store::{Ended, Imported};
 
+/// An import that makes more names old ends everything: that is one name, in the row and in Redis.
+const MOST_IMPORTED: usize = 1_000;
+
 /// The cached reads that a write makes old.
 #[derive(Debug)]
 pub struct Ending(pub(super) Names);
@@ -105,6 +108,8 @@ impl Ending {
                     .tag(Tag::named("articles"))
                     .tag(Tag::named("tags"));
                 let names = tagged(names, user, &imported.user_ids);
+                let names = tagged(names, member, &imported.student_ids);
+                let names = tagged(names, learner, &imported.student_ids);
                 let names = tagged(names, course, &imported.course_ids);
                 let names = tagged(names, content, &imported.course_ids);
                 let names = tagged(names, seats, &imported.course_ids);
@@ -112,7 +117,7 @@ impl Ending {
                 tagged(names, article, &imported.article_ids).tag(platform())
             },
         );
-        Self(names)
+        Self(if names.len() > MOST_IMPORTED { Names::everything() } else { names })
     }
 }
 

@@ -13,6 +13,8 @@ mod error;
 pub mod lock;
 mod migrations;
 mod outbox;
+#[cfg(test)]
+mod plans;
 mod private;
 mod progress;
 mod tables;

@@ -5,6 +5,7 @@ mod bad_input;
 mod caching;
 mod concurrency;
 mod demo_catalogue;
+mod learners;
 mod learning;
 mod lists;
 mod one_file;

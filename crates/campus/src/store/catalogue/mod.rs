@@ -12,10 +12,11 @@ mod people;
 
 use std::collections::{HashMap, HashSet};
 
-use sea_orm::DatabaseTransaction;
+use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect};
 use serde::Serialize;
 
-use super::{Error, Result, Tx};
+use super::tables;
+use super::{Error, Result, Store, Tx};
 use crate::model::{Catalogue, Timestamp};
 
 /// What became of the rows of one kind.
@@ -39,6 +40,8 @@ pub struct Imported {
     pub lessons: usize,
     /// Rows whose cached reads may be old now.
     pub user_ids: Vec<i64>,
+    /// Whose places in courses, and progress there, may be other ones.
+    pub student_ids: Vec<i64>,
     pub course_ids: Vec<i64>,
     pub article_ids: Vec<i64>,
 }
@@ -100,6 +103,37 @@ impl Tx {
     }
 }
 
+/// The rows of a source, by their ids there.
+#[derive(Debug)]
+pub struct ImportedIds {
+    pub people: HashMap<String, i64>,
+    pub courses: HashMap<String, i64>,
+}
+
+impl Store {
+    /// Whom and what imports of a source have brought.
+    pub async fn imported_ids(&self, source: &str) -> Result<ImportedIds> {
+        let people: Vec<(Option<String>, i64)> = tables::users::Entity::find()
+            .select_only()
+            .columns([tables::users::Column::ExternalId, tables::users::Column::Id])
+            .filter(tables::users::Column::Source.eq(source))
+            .into_tuple()
+            .all(&self.reader)
+            .await?;
+        let courses: Vec<(Option<String>, i64)> = tables::courses::Entity::find()
+            .select_only()
+            .columns([tables::courses::Column::ExternalId, tables::courses::Column::Id])
+            .filter(tables::courses::Column::Source.eq(source))
+            .into_tuple()
+            .all(&self.reader)
+            .await?;
+        let by_name = |rows: Vec<(Option<String>, i64)>| {
+            rows.into_iter().filter_map(|(name, id)| Some((name?, id))).collect()
+        };
+        Ok(ImportedIds { people: by_name(people), courses: by_name(courses) })
+    }
+}
+
 impl Imported {
     /// Whether it found anything to insert or to update.
     pub fn has_changes(&self) -> bool {
@@ -121,7 +155,30 @@ impl Deleted {
     }
 }
 
+impl Imported {
+    /// Takes over what the next step of the same import did.
+    pub fn append(&mut self, next: Self) {
+        self.people.append(next.people);
+        self.courses.append(next.courses);
+        self.articles.append(next.articles);
+        self.enrollments.append(next.enrollments);
+        self.ratings.append(next.ratings);
+        self.modules += next.modules;
+        self.lessons += next.lessons;
+        self.user_ids.extend(next.user_ids);
+        self.student_ids.extend(next.student_ids);
+        self.course_ids.extend(next.course_ids);
+        self.article_ids.extend(next.article_ids);
+    }
+}
+
 impl Counts {
+    fn append(&mut self, next: Self) {
+        self.inserted += next.inserted;
+        self.updated += next.updated;
+        self.unchanged += next.unchanged;
+    }
+
     fn count(&mut self, change: Change) {
         match change {
             Change::Inserted => self.inserted += 1,
@@ -228,7 +285,7 @@ mod tests {
             status: EnrollmentStatus::Active,
             enrolled_at: Timestamp(0),
             last_accessed_at: Timestamp(0),
-            lessons_done: 0,
+            completions: Vec::new(),
             time_spent_minutes: 0,
         };
         Catalogue {

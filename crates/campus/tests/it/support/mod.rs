@@ -28,7 +28,7 @@ use tokio::net::TcpListener;
 pub(crate) use api::{Answer, Api};
 pub(crate) use lost_answer::LostAnswer;
 pub(crate) use postgres::Postgres;
-pub(crate) use process::{Server, run};
+pub(crate) use process::{Server, run, run_for};
 pub(crate) use redis::{Redis, free_port};
 pub(crate) use sql::Sql;
 
