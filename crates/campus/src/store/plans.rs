@@ -48,6 +48,12 @@ async fn every_list(store: &Store) {
     let (student, course) = (ids.people["learner-0000007"], ids.courses["course-000000"]);
     assert!(store.learner(student).await.unwrap().is_some_and(|l| !l.places.is_empty()));
     assert!(!store.roster(course, PAGE).await.unwrap().0.is_empty());
+    // Of nobody and nothing.
+    let nobody = ids.people["teacher-00000"];
+    assert!(store.learner(nobody).await.unwrap().is_some_and(|l| l.places.is_empty()));
+    let beyond = Window { skip: 100_000, limit: 20 };
+    assert!(store.roster(course, beyond).await.unwrap().0.is_empty());
+    store.progress(nobody, course).await.unwrap();
     store.enrollments_of(student, PAGE).await.unwrap();
     store.progress(student, course).await.unwrap();
     store.is_enrolled(student, course).await.unwrap();
