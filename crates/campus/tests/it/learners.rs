@@ -320,10 +320,14 @@ fn a_replay_counts_what_the_cache_was_good_for() {
     let mut log = "day,code_module,id_student,id_site,sum_click\n".to_owned();
     // Ten visits of one site: one completes it, so of ten reads of the progress two load.
     (0..10).for_each(|day| log.push_str(&format!("{day},AAA,101,3,1\n")));
+    // Left out: 101 does not divide this learner.
+    tables.write("studentInfo.csv", format!("{RESULTS}AAA,2014B,102,M,Pass\n"));
+    tables.write("studentRegistration.csv", format!("{REGISTRATIONS}AAA,2014B,102,-5,\n"));
+    log.push_str("9,AAA,102,3,1\n");
     tables.write("clicks_2014B.csv", log);
     let folder = tables.path().display().to_string();
     let database = tables.sqlite();
-    let replay = ["replay", &folder, "--log", "clicks_2014B", "--uncached", "5"];
+    let replay = ["replay", &folder, "--log", "clicks_2014B", "--uncached", "5", "--every", "101"];
     let output = run(tables.home(), &on(&database), &replay);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{output:?}");

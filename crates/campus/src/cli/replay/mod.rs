@@ -9,7 +9,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, value_parser};
 use indicatif::ProgressBar;
 
 use self::player::{Completing, Player};
@@ -33,6 +33,9 @@ pub(super) struct ReplayArgs {
     /// Play only so many requests of the log, from its beginning
     #[arg(long, default_value_t = usize::MAX, hide_default_value = true)]
     requests: usize,
+    /// Play only the learners whose number this divides: a part of them, over the whole time
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..))]
+    every: u32,
     /// How many of them are played again without a cache, which takes much longer
     #[arg(long, default_value_t = 20_000)]
     uncached: usize,
@@ -48,7 +51,8 @@ pub(super) async fn run(
     out: &mut Output,
 ) -> Result<(), Failure> {
     let presentation = args.log.rsplit('_').next().unwrap_or("");
-    let visits = oulad::visits(&args.folder, &args.log, args.requests)?;
+    let mut visits = oulad::visits(&args.folder, &args.log, args.requests)?;
+    visits.retain(|visit| visit.student.is_multiple_of(args.every));
     let part = oulad::read(&args.folder, Until::TheStartOf(presentation))?;
     let _lock = beside::lock(config, "campus replay")?;
     let app = App::build(config, clock.clone()).await?;
