@@ -169,3 +169,27 @@ fn platform() -> Tag {
 fn tagged(names: Names, tag: impl Fn(i64) -> Tag, ids: &[i64]) -> Names {
     ids.iter().fold(names, |names, &id| names.tag(tag(id)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Ending, MOST_IMPORTED};
+    use crate::store::{Counts, Imported};
+
+    fn ended(students: usize) -> String {
+        let enrollments = Counts { inserted: students, ..Counts::default() };
+        let student_ids = (1..=students as i64).collect();
+        let Ending(names) =
+            Ending::imported(&[Imported { enrollments, student_ids, ..Imported::default() }]);
+        names.encode()
+    }
+
+    #[test]
+    fn an_import_ends_what_is_cached_of_its_students_or_when_they_are_many_everything() {
+        let few = ended(1);
+        for name in ["t member:1", "t learner:1", "t courses"] {
+            assert!(few.lines().any(|line| line == name), "{name} is not in {few}");
+        }
+        assert_eq!(ended(MOST_IMPORTED), "r");
+        assert_eq!(ended(0), "");
+    }
+}

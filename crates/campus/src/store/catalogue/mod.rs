@@ -226,16 +226,17 @@ where
 
 #[cfg(test)]
 mod tests {
-    use sea_orm::EntityTrait;
+    use sea_orm::{EntityTrait, QueryOrder};
     use tempfile::TempDir;
 
     use super::{Counts, Imported};
+    use crate::import::synthetic::{Size, make};
     use crate::model::{
         Catalogue, CourseImport, CourseStatus, EnrollmentImport, EnrollmentStatus, Level, Money,
         Origin, PersonImport, Rating, RatingImport, Role, Timestamp, rating_score,
     };
     use crate::store::Store;
-    use crate::store::tables::courses;
+    use crate::store::tables::{courses, lesson_completions, users};
 
     const UNCHANGED: Counts = Counts { inserted: 0, updated: 0, unchanged: 1 };
 
@@ -326,6 +327,54 @@ mod tests {
         assert!(!store.is_enrolled(person, course).await.unwrap());
         let row = courses::Entity::find_by_id(course).one(&store.reader).await.unwrap().unwrap();
         assert_eq!((row.title.as_str(), row.rating_sum), ("Knots", 5));
+    }
+
+    #[tokio::test]
+    async fn an_import_in_steps_that_was_cut_short_goes_on_where_it_was() {
+        let made = || make(Size { courses: 5, users: 60, seed: 3 }).catalogue;
+        let steps = made().into_steps(20);
+        assert!(steps.len() > 4, "{} steps", steps.len());
+        let folders = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+        let (cut, whole) = (store(&folders[0]).await, store(&folders[1]).await);
+        for step in steps[..2].iter().chain(&steps) {
+            import(&cut, step).await;
+        }
+        import(&whole, &made()).await;
+        let rows = async |store: &Store| {
+            let all = lesson_completions::Entity::find()
+                .order_by_asc(lesson_completions::Column::EnrollmentId)
+                .order_by_asc(lesson_completions::Column::LessonId);
+            let courses = courses::Entity::find().order_by_asc(courses::Column::Id);
+            let courses = courses.all(&store.reader).await.unwrap().into_iter();
+            let counts = courses.map(|c| (c.slug, c.enrolled_count, c.rating_sum, c.rating_score));
+            (all.all(&store.reader).await.unwrap(), counts.collect::<Vec<_>>())
+        };
+        let (cut, whole) = (rows(&cut).await, rows(&whole).await);
+        assert!(!whole.0.is_empty());
+        assert_eq!(cut, whole);
+        assert_eq!(Catalogue::of_steps(steps).rows(), made().rows());
+    }
+
+    #[tokio::test]
+    async fn people_who_wish_for_one_name_get_numbers_also_within_a_batch() {
+        let folder = TempDir::new().unwrap();
+        let store = store(&folder).await;
+        import(&store, &catalogue("Nina", "Knots", 5)).await;
+        let mut others = Catalogue { source: "other".to_owned(), ..Catalogue::default() };
+        for (id, username) in [("a", "NINA"), ("b", "nina"), ("c", "otto"), ("d", "Otto")] {
+            let mut person = catalogue("Nina", "Knots", 5).people.remove(0);
+            person.origin = Origin {
+                source: "other".to_owned(),
+                external_id: id.to_owned(),
+                attribution: None,
+            };
+            person.username = username.to_owned();
+            others.people.push(person);
+        }
+        import(&store, &others).await;
+        let rows = users::Entity::find().order_by_asc(users::Column::Id).all(&store.reader).await;
+        let names: Vec<String> = rows.unwrap().into_iter().map(|row| row.username).collect();
+        assert_eq!(names, ["nina", "NINA-2", "nina-3", "otto", "Otto-2"]);
     }
 
     #[tokio::test]
