@@ -341,6 +341,9 @@ fn a_replay_counts_what_the_cache_was_good_for() {
     ] {
         assert!(text.contains(row), "{row} is not in\n{text}");
     }
+    let nobody = ["replay", &folder, "--log", "clicks_2014B", "--every", "5000"];
+    let nothing = run(tables.home(), &on(&database), &nobody);
+    assert!(String::from_utf8_lossy(&nothing.stderr).contains("nothing to play"), "{nothing:?}");
     let again = run(tables.home(), &on(&database), &replay);
     assert!(!again.status.success());
     let told = String::from_utf8_lossy(&again.stderr).into_owned();

@@ -53,6 +53,9 @@ pub(super) async fn run(
     let presentation = args.log.rsplit('_').next().unwrap_or("");
     let mut visits = oulad::visits(&args.folder, &args.log, args.requests)?;
     visits.retain(|visit| visit.student.is_multiple_of(args.every));
+    if visits.is_empty() || args.uncached == 0 {
+        return Err("there is nothing to play or to compare it with".into());
+    }
     let part = oulad::read(&args.folder, Until::TheStartOf(presentation))?;
     let _lock = beside::lock(config, "campus replay")?;
     let app = App::build(config, clock.clone()).await?;
