@@ -78,6 +78,9 @@ bench-outage: setup ## Campus under wrk while Redis is killed and stopped
 bench-memory: setup ## What campus serve takes at rest
 	bench/memory
 
+bench-cold: setup ## Lists and dashboards without a cache, at 20,000 learners (REQUESTS=500)
+	bench/cold --requests $(or $(REQUESTS),500)
+
 bench-writes: setup ## What an invalidation costs, and how fast other nodes hear of it
 	bench/writes --rounds $(or $(ROUNDS),7)
 

@@ -8,6 +8,7 @@ mod health;
 mod migrate;
 mod openapi;
 mod output;
+mod replay;
 pub mod seed;
 mod serve;
 mod user;
@@ -39,6 +40,8 @@ enum Command {
     Migrate,
     /// Import a catalogue
     Seed(seed::SeedArgs),
+    /// Play a log of real learners and say what the cache was good for
+    Replay(replay::ReplayArgs),
     /// Manage accounts
     User(user::UserArgs),
     /// Ask a running server how it is
@@ -100,6 +103,7 @@ async fn dispatch(cli: Cli, sources: &Sources<'_>, out: &mut Output) -> Result<E
         }
         Command::Migrate => migrate::run(&config, out).await?,
         Command::Seed(args) => seed::run(&args, &config, clock, out).await?,
+        Command::Replay(args) => replay::run(&args, &config, clock, out).await?,
         Command::User(args) => user::run(&args, &config, clock, out).await?,
         Command::Health => return health::run(&config, out).await,
         Command::Cache(args) => return cache::run(&args, &config, clock, out).await,

@@ -1,10 +1,10 @@
-//! `campus seed catalogue`: reads catalogues from files and stores them, all or nothing.
+//! `campus seed`: catalogues from files, all or nothing; learners by the ten thousand, step by step.
 
 use std::error::Error as _;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, value_parser};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
@@ -12,6 +12,8 @@ use super::beside::{self, CacheState, LockError, REDIS_AWAY};
 use crate::app::{App, BuildError};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::import::oulad::Until;
+use crate::import::synthetic::Size;
 use crate::import::{self, ImportError, Part};
 use crate::model::Catalogue;
 use crate::reads::Ending;
@@ -27,6 +29,10 @@ pub struct SeedArgs {
 enum What {
     /// Import courses or articles from files; a second import updates what the first one brought
     Catalogue(CatalogueArgs),
+    /// Import the Open University's learners: courses, enrollments and what they have done
+    Oulad(OuladArgs),
+    /// Make up courses and learners, the same for the same numbers
+    Synthetic(SyntheticArgs),
 }
 
 #[derive(Debug, Args)]
@@ -35,13 +41,48 @@ struct CatalogueArgs {
     /// newline-JSON; plain, gzip or zstd
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Check the files and store nothing
+    #[command(flatten)]
+    how: How,
+}
+
+#[derive(Debug, Args)]
+struct OuladArgs {
+    /// The folder of the publisher's tables: courses.csv, vle.csv, assessments.csv, studentInfo.csv,
+    /// studentRegistration.csv, studentAssessment.csv, and studentVle.csv or clicks_*.csv; plain,
+    /// gzip or zstd
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    #[command(flatten)]
+    how: How,
+}
+
+#[derive(Debug, Args)]
+struct SyntheticArgs {
+    /// How many courses
+    #[arg(long, value_parser = value_parser!(u32).range(1..=100_000))]
+    courses: u32,
+    /// How many learners
+    #[arg(long, value_parser = value_parser!(u32).range(0..=1_000_000))]
+    users: u32,
+    /// Another seed makes others, beside the first ones
+    #[arg(long, default_value_t = 1)]
+    random_seed: u64,
+    #[command(flatten)]
+    how: How,
+}
+
+#[derive(Debug, Args)]
+struct How {
+    /// Check what would be imported and store nothing
     #[arg(long)]
     dry_run: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
+
+/// Enrollments in one transaction: enough to be fast, few enough that nobody waits long for it.
+pub(super) const STEP: usize = 2_000;
 
 /// Why nothing was imported.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +93,8 @@ pub enum SeedError {
     Locked(#[from] LockError),
     #[error("the import failed and nothing of it was kept")]
     Store(#[from] store::Error),
+    #[error("the import stopped half-way; repeat it, and it goes on from there")]
+    Step(#[source] store::Error),
     #[error("the import may have been stored; it can be repeated without harm")]
     InDoubt(#[source] store::Error),
     #[error(transparent)]
@@ -67,12 +110,22 @@ pub async fn run(
     clock: Clock,
     out: &mut (dyn Write + Send),
 ) -> Result<(), SeedError> {
-    let What::Catalogue(args) = &args.what;
-    let outcome = catalogue(args, config, clock).await;
+    let (how, outcome) = match &args.what {
+        What::Catalogue(args) => (&args.how, catalogue(args, config, clock).await),
+        What::Oulad(args) => {
+            let part = import::oulad::read(&args.folder, Until::TheEnd);
+            (&args.how, learners(part, &args.how, config, clock).await)
+        }
+        What::Synthetic(args) => {
+            let size = Size { courses: args.courses, users: args.users, seed: args.random_seed };
+            let part = Ok(import::synthetic::make(size));
+            (&args.how, learners(part, &args.how, config, clock).await)
+        }
+    };
     match &outcome {
-        Ok(done) if args.json => writeln!(out, "{:#}", done.json())?,
+        Ok(done) if how.json => writeln!(out, "{:#}", done.json())?,
         Ok(done) => done.table(out)?,
-        Err(error) if args.json => writeln!(out, "{:#}", error.json())?,
+        Err(error) if how.json => writeln!(out, "{:#}", error.json())?,
         Err(_) => {}
     }
     outcome.map(|_| ())
@@ -80,7 +133,7 @@ pub async fn run(
 
 async fn catalogue(args: &CatalogueArgs, config: &Config, clock: Clock) -> Result<Done, SeedError> {
     let parts = import::read(&args.paths)?;
-    if args.dry_run {
+    if args.how.dry_run {
         return Ok(Done::checked(parts));
     }
     let _lock = beside::lock(config, "campus seed")?;
@@ -94,6 +147,52 @@ async fn catalogue(args: &CatalogueArgs, config: &Config, clock: Clock) -> Resul
     bar.finish_and_clear();
     let reports = imported?;
     app.reads.commit(tx, Ending::imported(&reports)).await.map_err(not_committed)?;
+    finish(&app, parts, reports).await
+}
+
+/// Stores a part that is too large for one transaction. Every step is good by itself: one that
+/// fails leaves those before it, and a repetition goes on from there.
+async fn learners(
+    part: Result<Part, ImportError>,
+    how: &How,
+    config: &Config,
+    clock: Clock,
+) -> Result<Done, SeedError> {
+    let mut part = part?;
+    if how.dry_run {
+        return Ok(Done::checked(vec![part]));
+    }
+    let _lock = beside::lock(config, "campus seed")?;
+    let app = App::build(config, clock).await?;
+    let bar = progress(part.catalogue.rows());
+    let steps = std::mem::take(&mut part.catalogue).into_steps(STEP);
+    let report = in_steps(&app, &steps, &bar).await;
+    bar.finish_and_clear();
+    let report = report.map_err(SeedError::Step)?;
+    part.catalogue = Catalogue::of_steps(steps);
+    finish(&app, vec![part], vec![report]).await
+}
+
+/// Applies the steps of one import, each in a transaction of its own.
+pub(super) async fn in_steps(
+    app: &App,
+    steps: &[Catalogue],
+    bar: &ProgressBar,
+) -> store::Result<Imported> {
+    let mut all = Imported::default();
+    let mut before = 0;
+    for step in steps {
+        let tx = app.store().begin().await?;
+        let mut progress = |done: usize| bar.set_position((before + done) as u64);
+        let reports = tx.import(&[step], app.clock.now(), &mut progress).await?;
+        app.reads.commit(tx, Ending::imported(&reports)).await?;
+        before += step.rows();
+        reports.into_iter().for_each(|report| all.append(report));
+    }
+    Ok(all)
+}
+
+async fn finish(app: &App, parts: Vec<Part>, reports: Vec<Imported>) -> Result<Done, SeedError> {
     let cache = beside::redis_told(&app.reads).await;
     let database = Some(app.store().location().to_string());
     app.store().close().await?;
@@ -105,7 +204,7 @@ fn not_committed(error: store::Error) -> SeedError {
 }
 
 /// Draws on standard error, and not at all when that is no terminal.
-fn progress(rows: usize) -> ProgressBar {
+pub(super) fn progress(rows: usize) -> ProgressBar {
     let bar = ProgressBar::new(rows as u64);
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} rows, {eta} left");
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))

@@ -8,8 +8,8 @@ use std::collections::HashSet;
 use super::courses::{Courses, read_text};
 use super::problem::{ImportError, Problems};
 use crate::model::{
-    Catalogue, CourseImport, EnrollmentImport, EnrollmentStatus, Origin, PersonImport,
-    RatingImport, Role, Timestamp,
+    Catalogue, CompletionImport, CourseImport, EnrollmentImport, EnrollmentStatus, Origin,
+    PersonImport, RatingImport, Role, Timestamp,
 };
 
 const SOURCE: &str = "demo";
@@ -194,12 +194,9 @@ impl<'a> Class<'a> {
         status: EnrollmentStatus,
         random: &mut Random,
     ) -> EnrollmentImport {
-        let minutes = || {
-            let lessons = self.course.modules.iter().flat_map(|module| &module.lessons);
-            lessons.map(|lesson| lesson.duration_minutes)
-        };
+        let lessons = || self.course.modules.iter().flat_map(|module| &module.lessons);
         // Who is active has not finished, who gave up did not get far.
-        let all = minutes().count();
+        let all = lessons().count();
         let lessons_done = match status {
             EnrollmentStatus::Completed => all,
             EnrollmentStatus::Active => (random.unit() * all as f64) as usize,
@@ -207,14 +204,22 @@ impl<'a> Class<'a> {
         };
         let enrolled_at = self.enrolled_at(random);
         let days = lessons_done as f64 * (0.5 + random.unit());
+        let last = Timestamp(enrolled_at.0 + (days * DAY as f64) as i64).min(self.now);
+        // Spread evenly from enrolling to the last visit.
+        let pace = (last.0 - enrolled_at.0) / lessons_done.max(1) as i64;
+        let completions = (1..).zip(lessons().take(lessons_done));
+        let completions = completions.map(|(nth, lesson)| CompletionImport {
+            lesson: lesson.external_id.as_str().into(),
+            at: Timestamp(enrolled_at.0 + pace * nth),
+        });
         EnrollmentImport {
             student,
             course: self.course.origin.external_id.clone(),
             status,
             enrolled_at,
-            last_accessed_at: Timestamp(enrolled_at.0 + (days * DAY as f64) as i64).min(self.now),
-            lessons_done,
-            time_spent_minutes: minutes().take(lessons_done).sum(),
+            last_accessed_at: last,
+            completions: completions.collect(),
+            time_spent_minutes: lessons().take(lessons_done).map(|l| l.duration_minutes).sum(),
         }
     }
 
@@ -260,11 +265,11 @@ fn shuffled(count: usize, random: &mut Random) -> Vec<usize> {
 }
 
 /// SplitMix64: small, and the same on every machine and in every version.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
     /// A number from 0 up to but not including 1.
-    fn unit(&mut self) -> f64 {
+    pub(super) fn unit(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut bits = self.0;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

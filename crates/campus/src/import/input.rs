@@ -76,7 +76,12 @@ pub(super) struct Lines {
 
 impl Lines {
     pub(super) fn open(path: &Path) -> Result<Self, ImportError> {
-        let reader = open(path, MAX_UNPACKED)?;
+        Self::open_up_to(path, MAX_UNPACKED)
+    }
+
+    /// For files that are meant to be larger than a catalogue.
+    pub(super) fn open_up_to(path: &Path, limit: u64) -> Result<Self, ImportError> {
+        let reader = open(path, limit)?;
         let file = path.display().to_string();
         Ok(Self { file, reader, line: 0, text: Vec::new(), broken: false })
     }

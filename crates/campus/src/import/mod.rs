@@ -10,7 +10,9 @@ mod demo;
 mod input;
 mod json;
 mod mslearn;
+pub mod oulad;
 mod problem;
+pub mod synthetic;
 #[cfg(test)]
 mod tests;
 

@@ -102,6 +102,11 @@ pub enum ImportError {
     NotAFile(PathBuf),
     #[error("{}: no catalogue was found in this folder{hint}\n{LAYOUTS}", path.display())]
     NothingKnown { path: PathBuf, hint: String },
+    #[error(
+        "{}: there is no courses.csv (or .csv.zst, .csv.gz) of the Open University's tables here",
+        .0.display()
+    )]
+    NoTables(PathBuf),
     #[error("{}: incomplete: {missing} is missing beside {present}", path.display())]
     Incomplete { path: PathBuf, present: &'static str, missing: &'static str },
     #[error("{}: this layout is not known ({found})\n{LAYOUTS}", path.display())]

@@ -1,5 +1,7 @@
 //! What an importer hands over: rows that name each other by their source's own ids.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::{CourseStatus, EnrollmentStatus, Level, Money, Role, Timestamp};
@@ -90,10 +92,17 @@ pub struct EnrollmentImport {
     pub enrolled_at: Timestamp,
     /// When the student was last here; never before `enrolled_at`.
     pub last_accessed_at: Timestamp,
-    /// How many lessons are done, from the first one on. Taken over when the row
-    /// is new: afterwards progress belongs to the student.
-    pub lessons_done: usize,
+    /// What is done, oldest first. Taken over when the row is new: afterwards progress
+    /// belongs to the student.
+    pub completions: Vec<CompletionImport>,
     pub time_spent_minutes: i64,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct CompletionImport {
+    /// The lesson's `external_id`; shared, because a lesson has thousands of these.
+    pub lesson: Arc<str>,
+    pub at: Timestamp,
 }
 
 /// A person's stars for a course; both named by their `external_id` in the catalogue's source.
@@ -105,7 +114,8 @@ pub struct RatingImport {
     pub stars: i16,
 }
 
-/// Everything one import brings, applied in one transaction or not at all.
+/// Everything one import brings, applied in one transaction or, when it is large, in
+/// several ([`Catalogue::into_steps`]).
 #[derive(Debug, Clone, Default)]
 pub struct Catalogue {
     /// The `Origin::source` of every row; enrollments and ratings look people and courses up in it.
@@ -125,5 +135,36 @@ impl Catalogue {
             + self.articles.len()
             + self.enrollments.len()
             + self.ratings.len()
+    }
+
+    /// The same as several catalogues, to be applied one after the other: people, courses and
+    /// articles, then the enrollments, at most `most` in each, then the ratings. Each is good
+    /// by itself, so an import that was cut short goes on where it was when it is repeated.
+    pub fn into_steps(mut self, most: usize) -> Vec<Self> {
+        let part = || Self { source: self.source.clone(), ..Self::default() };
+        let rows = std::mem::take(&mut self.enrollments);
+        let ratings = Self { ratings: std::mem::take(&mut self.ratings), ..part() };
+        let mut steps = Vec::with_capacity(rows.len().div_ceil(most.max(1)) + 2);
+        let mut rows = rows.into_iter().peekable();
+        while rows.peek().is_some() {
+            let enrollments = rows.by_ref().take(most.max(1)).collect();
+            steps.push(Self { enrollments, ..part() });
+        }
+        if !ratings.ratings.is_empty() {
+            steps.push(ratings);
+        }
+        steps.insert(0, self);
+        steps
+    }
+
+    /// Puts the steps together again.
+    pub fn of_steps(steps: Vec<Self>) -> Self {
+        let mut steps = steps.into_iter();
+        let mut whole = steps.next().unwrap_or_default();
+        for step in steps {
+            whole.enrollments.extend(step.enrollments);
+            whole.ratings.extend(step.ratings);
+        }
+        whole
     }
 }

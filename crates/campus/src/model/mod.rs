@@ -42,8 +42,8 @@ pub use figures::{
     Totals, Windows, quotient,
 };
 pub use import::{
-    ArticleImport, Catalogue, CourseImport, EnrollmentImport, LessonImport, ModuleImport, Origin,
-    PersonImport, RatingImport,
+    ArticleImport, Catalogue, CompletionImport, CourseImport, EnrollmentImport, LessonImport,
+    ModuleImport, Origin, PersonImport, RatingImport,
 };
 pub use money::Money;
 pub use refusal::Refusal;

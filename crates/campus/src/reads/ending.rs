@@ -6,6 +6,9 @@ use crate::config::Namespace;
 use crate::model::{CourseStatus, Event, EventKind};
 use crate::store::{Ended, Imported};
 
+/// An import that makes more names old ends everything: that is one name, in the row and in Redis.
+const MOST_IMPORTED: usize = 1_000;
+
 /// The cached reads that a write makes old, and what it tells those who listen.
 #[derive(Debug)]
 pub struct Ending {
@@ -233,6 +236,8 @@ impl Ending {
             |names, imported| {
                 let names = article_lists(names.tag(Tag::named("courses")));
                 let names = tagged(names, user, &imported.user_ids);
+                let names = tagged(names, member, &imported.student_ids);
+                let names = tagged(names, learner, &imported.student_ids);
                 let names = tagged(names, course, &imported.course_ids);
                 let names = tagged(names, content, &imported.course_ids);
                 let names = tagged(names, seats, &imported.course_ids);
@@ -240,7 +245,7 @@ impl Ending {
                 tagged(names, article, &imported.article_ids).tag(platform())
             },
         );
-        Self::of(names)
+        Self::of(if names.len() > MOST_IMPORTED { Names::everything() } else { names })
     }
 }
 
@@ -300,4 +305,28 @@ fn platform() -> Tag {
 
 fn tagged(names: Names, tag: impl Fn(i64) -> Tag, ids: &[i64]) -> Names {
     ids.iter().fold(names, |names, &id| names.tag(tag(id)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Ending, MOST_IMPORTED};
+    use crate::store::{Counts, Imported};
+
+    fn ended(students: usize) -> String {
+        let enrollments = Counts { inserted: students, ..Counts::default() };
+        let student_ids = (1..=students as i64).collect();
+        let Ending { names, .. } =
+            Ending::imported(&[Imported { enrollments, student_ids, ..Imported::default() }]);
+        names.encode()
+    }
+
+    #[test]
+    fn an_import_ends_what_is_cached_of_its_students_or_when_they_are_many_everything() {
+        let few = ended(1);
+        for name in ["t member:1", "t learner:1", "t courses"] {
+            assert!(few.lines().any(|line| line == name), "{name} is not in {few}");
+        }
+        assert_eq!(ended(MOST_IMPORTED), "r");
+        assert_eq!(ended(0), "");
+    }
 }

@@ -17,6 +17,8 @@ pub mod lock;
 mod migrations;
 mod operations;
 mod outbox;
+#[cfg(test)]
+mod plans;
 mod private;
 mod progress;
 mod tables;

@@ -66,6 +66,9 @@ impl Store {
         let rows = page.all(&self.reader).await?;
         let rows: Result<Vec<Enrollment>> = rows.into_iter().map(enrollment).collect();
         let details = self.details(rows?).await?;
+        if details.is_empty() {
+            return Ok((Vec::new(), total as i64));
+        }
         let names: Vec<(i64, String)> = users::Entity::find()
             .select_only()
             .columns([users::Column::Id, users::Column::FullName])
@@ -90,6 +93,9 @@ impl Store {
             .await?;
         let rows: Result<Vec<Enrollment>> = rows.into_iter().map(enrollment).collect();
         let details = self.details(rows?).await?;
+        if details.is_empty() {
+            return Ok(Vec::new());
+        }
         let titles: Vec<(i64, String, String)> = courses::Entity::find()
             .select_only()
             .columns([courses::Column::Id, courses::Column::Title, courses::Column::Slug])

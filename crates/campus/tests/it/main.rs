@@ -8,6 +8,7 @@ mod caching;
 mod concurrency;
 mod demo_catalogue;
 mod events;
+mod learners;
 mod learning;
 mod lists;
 mod metrics;

@@ -4,11 +4,12 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{Server, run};
+use crate::support::{Server, Sql, run, run_for};
 
 /// The folder, or nothing and a word about it.
 fn data() -> Option<PathBuf> {
@@ -91,4 +92,40 @@ async fn the_real_catalogues_are_imported_once_and_served_from_the_cache() {
     let counts = tags.as_array().unwrap().iter().map(|tag| tag["count"].as_i64());
     assert!(counts.clone().count() > 100 && counts.is_sorted_by(|a, b| a >= b), "{tags}");
     assert!(server.stop().status.success());
+}
+
+/// The tables with the log of one module: the whole one takes a debug build too long.
+#[tokio::test]
+async fn the_real_learners_are_imported_with_what_they_have_done() {
+    let Some(data) = data() else {
+        return;
+    };
+    let home = TempDir::new().expect("a temporary folder");
+    let tables = home.path().join("tables");
+    std::fs::create_dir(&tables).expect("a folder");
+    for entry in std::fs::read_dir(data.join("oulad")).expect("the tables").flatten() {
+        if entry.file_name() != "clicks_2014J.csv.zst" {
+            let here = tables.join(entry.file_name());
+            std::os::unix::fs::symlink(entry.path().canonicalize().unwrap(), here).unwrap();
+        }
+    }
+    let tables = tables.display().to_string();
+    let arguments = ["seed", "oulad", "--json", &tables];
+    let limit = Duration::from_secs(300);
+    let output = run_for(limit, home.path(), &[], &arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    // 28,785 learners and seven module teams.
+    assert_eq!(sum(&report, "people", "inserted"), 28_792);
+    assert_eq!(sum(&report, "courses", "inserted"), 22);
+    assert_eq!(sum(&report, "enrollments", "inserted"), 32_593);
+    assert_eq!(report["sources"][0]["lessons"], 6_364 + 206);
+    let sql = Sql::file(&home.path().join("data/campus.db")).await;
+    let sites = "SELECT COUNT(*) FROM lesson_completions l \
+         JOIN enrollments e ON e.id = l.enrollment_id JOIN courses c ON c.id = e.course_id \
+         WHERE c.external_id = 'AAA-2014J'";
+    assert!(sql.number(sites).await > 10_000);
+    let overbooked = "SELECT COUNT(*) FROM courses c WHERE enrolled_count <> \
+         (SELECT COUNT(*) FROM enrollments e WHERE e.course_id = c.id AND e.status <> 'dropped')";
+    assert_eq!(sql.number(overbooked).await, 0);
 }

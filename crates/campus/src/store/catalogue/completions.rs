@@ -4,60 +4,101 @@ use std::collections::HashMap;
 
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Set};
 
+use super::Import;
 use super::members::BATCH;
-use super::{Ids, Import};
-use crate::model::{EnrollmentImport, Outline};
-use crate::store::tables::{course_contents, enrollments, lesson_completions};
-use crate::store::{Error, Result};
+use crate::model::{EnrollmentImport, Timestamp};
+use crate::store::Result;
+use crate::store::content::find_content;
+use crate::store::tables::{enrollments, lesson_completions};
 
 /// Enrollments that this import inserted: student, course and the imported row.
 pub(super) type Fresh<'a> = Vec<(i64, i64, &'a EnrollmentImport)>;
 
-/// The (module, lesson) ids of each course in the order of its content.
-type Lessons = HashMap<i64, Vec<(i64, i64)>>;
+/// The lessons of each course, by their source's ids.
+pub(super) struct Lessons(HashMap<i64, HashMap<String, Lesson>>);
+
+#[derive(Clone, Copy)]
+struct Lesson {
+    id: i64,
+    module_id: i64,
+}
+
+/// A lesson that somebody has done.
+pub(super) struct Done {
+    pub(super) lesson_id: i64,
+    module_id: i64,
+    at: Timestamp,
+}
+
+impl Lessons {
+    /// What an enrollment has done of what the course has now: a lesson may have been deleted here.
+    pub(super) fn done(&self, course: i64, enrollment: &EnrollmentImport) -> Vec<Done> {
+        let Some(lessons) = self.0.get(&course) else {
+            return Vec::new();
+        };
+        let done = enrollment.completions.iter().filter_map(|done| {
+            let lesson = lessons.get(&*done.lesson)?;
+            Some(Done { lesson_id: lesson.id, module_id: lesson.module_id, at: done.at })
+        });
+        done.collect()
+    }
+}
 
 impl Import<'_> {
-    pub(super) async fn lessons(&self, courses: &Ids) -> Result<Lessons> {
-        use course_contents::Column;
-        let rows: Vec<(i64, String)> = course_contents::Entity::find()
-            .select_only()
-            .columns([Column::CourseId, Column::Outline])
-            .filter(Column::CourseId.is_in(courses.values().copied()))
-            .into_tuple()
-            .all(self.tx)
-            .await?;
-        rows.into_iter()
-            .map(|(course, outline)| {
-                let outline: Outline = serde_json::from_str(&outline)
-                    .map_err(|e| Error::corrupt(format!("outline {course}: {e}")))?;
-                let pairs = outline
-                    .0
-                    .into_iter()
-                    .flat_map(|(module, lessons)| lessons.into_iter().map(move |id| (module, id)));
-                Ok((course, pairs.collect()))
-            })
-            .collect()
+    pub(super) async fn lessons(&self, courses: &[i64]) -> Result<Lessons> {
+        let mut all = HashMap::new();
+        for &course in courses {
+            let Some(stored) = find_content(self.tx, course).await? else {
+                continue;
+            };
+            let mut lessons = HashMap::new();
+            for module in stored.content.modules {
+                let module_id = module.id;
+                for lesson in module.lessons {
+                    let id = lesson.id;
+                    lesson.external_id.map(|name| lessons.insert(name, Lesson { id, module_id }));
+                }
+            }
+            all.insert(course, lessons);
+        }
+        Ok(Lessons(all))
     }
 
-    /// Marks the first lessons of each new enrollment as done.
+    /// Stores what the students of new enrollments have done.
     pub(super) async fn completions(&self, fresh: &Fresh<'_>, lessons: &Lessons) -> Result<()> {
-        if fresh.iter().all(|(_, _, row)| row.lessons_done == 0) {
+        if fresh.iter().all(|(_, _, row)| row.completions.is_empty()) {
             return Ok(());
         }
         let ids = self.enrollment_ids(fresh).await?;
-        let mut rows = Vec::new();
+        let mut rows = Vec::with_capacity(BATCH);
         for (student, course, enrollment) in fresh {
-            let (Some(&id), Some(lessons)) = (ids.get(&(*student, *course)), lessons.get(course))
-            else {
+            let Some(&enrollment_id) = ids.get(&(*student, *course)) else {
                 continue;
             };
-            rows.extend(done(id, enrollment, lessons));
+            for done in lessons.done(*course, enrollment) {
+                rows.push(lesson_completions::ActiveModel {
+                    enrollment_id: Set(enrollment_id),
+                    lesson_id: Set(done.lesson_id),
+                    module_id: Set(done.module_id),
+                    completed_at: Set(done.at.0),
+                });
+                if rows.len() == BATCH {
+                    self.insert_completions(&mut rows).await?;
+                }
+            }
         }
-        for batch in rows.chunks(BATCH) {
-            lesson_completions::Entity::insert_many(batch.to_vec())
-                .exec_without_returning(self.tx)
-                .await?;
+        self.insert_completions(&mut rows).await
+    }
+
+    async fn insert_completions(
+        &self,
+        rows: &mut Vec<lesson_completions::ActiveModel>,
+    ) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
         }
+        let insert = lesson_completions::Entity::insert_many(rows.drain(..));
+        insert.exec_without_returning(self.tx).await?;
         Ok(())
     }
 
@@ -77,23 +118,4 @@ impl Import<'_> {
             .await?;
         Ok(rows.into_iter().map(|(student, course, id)| ((student, course), id)).collect())
     }
-}
-
-/// The lessons are spread evenly over the time from enrolling to the last visit.
-fn done(
-    enrollment_id: i64,
-    enrollment: &EnrollmentImport,
-    lessons: &[(i64, i64)],
-) -> impl Iterator<Item = lesson_completions::ActiveModel> {
-    let count = enrollment.lessons_done.min(lessons.len());
-    let (start, end) = (enrollment.enrolled_at.0, enrollment.last_accessed_at.0);
-    let step = (end - start) / (count.max(1) as i64);
-    (1..).zip(&lessons[..count]).map(move |(nth, (module, lesson))| {
-        lesson_completions::ActiveModel {
-            enrollment_id: Set(enrollment_id),
-            lesson_id: Set(*lesson),
-            module_id: Set(*module),
-            completed_at: Set(start + step * nth),
-        }
-    })
 }

@@ -1,13 +1,13 @@
 //! Imported enrollments and ratings, and the numbers that courses show of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, Set, Statement,
 };
 
-use super::completions::Fresh;
+use super::completions::{Done, Fresh};
 use super::{Change, Ids, Import, look_up};
 use crate::model::{EnrollmentImport, EnrollmentStatus, RatingImport};
 use crate::store::courses::score_of;
@@ -32,9 +32,12 @@ impl Import<'_> {
     }
 
     async fn enrollments(&mut self, people: &Ids, courses: &Ids) -> Result<()> {
-        let course_ids: Vec<i64> = courses.values().copied().collect();
+        let named: HashSet<&String> =
+            self.catalogue.enrollments.iter().map(|row| &row.course).collect();
+        let course_ids: Vec<i64> =
+            named.into_iter().filter_map(|course| courses.get(course).copied()).collect();
         let existing = enrollments::Entity::find()
-            .filter(enrollments::Column::CourseId.is_in(course_ids))
+            .filter(enrollments::Column::CourseId.is_in(course_ids.iter().copied()))
             .order_by_asc(enrollments::Column::Id)
             .all(self.tx)
             .await?;
@@ -42,7 +45,7 @@ impl Import<'_> {
         let mut existing: HashMap<(i64, i64), String> =
             existing.into_iter().map(|row| ((row.student_id, row.course_id), row.status)).collect();
         let dropped = EnrollmentStatus::Dropped.as_str();
-        let lessons = self.lessons(courses).await?;
+        let lessons = self.lessons(&course_ids).await?;
         let mut fresh = Fresh::new();
         for enrollment in &self.catalogue.enrollments {
             let student = look_up(people, &enrollment.student, "person", "an enrollment")?;
@@ -60,14 +63,15 @@ impl Import<'_> {
                     Change::Inserted
                 }
             };
+            if change != Change::Unchanged {
+                self.report.student_ids.push(student);
+            }
             self.report.enrollments.count(change);
             self.step();
         }
         for batch in fresh.chunks(BATCH) {
             let rows = batch.iter().map(|&(student, course, enrollment)| {
-                let lessons = lessons.get(&course).map_or(&[][..], Vec::as_slice);
-                let done = &lessons[..enrollment.lessons_done.min(lessons.len())];
-                row(enrollment, student, course, done)
+                row(enrollment, student, course, &lessons.done(course, enrollment))
             });
             enrollments::Entity::insert_many(rows).exec_without_returning(self.tx).await?;
         }
@@ -177,12 +181,11 @@ impl Import<'_> {
     }
 }
 
-/// `done` are the (module, lesson) ids of the lessons that are done.
 fn row(
     enrollment: &EnrollmentImport,
     student: i64,
     course: i64,
-    done: &[(i64, i64)],
+    done: &[Done],
 ) -> enrollments::ActiveModel {
     let (at, last) = (enrollment.enrolled_at.0, enrollment.last_accessed_at.0);
     let ended = |status| (enrollment.status == status).then_some(last);
@@ -199,7 +202,7 @@ fn row(
         completed_at: Set(ended(EnrollmentStatus::Completed)),
         dropped_at: Set(ended(EnrollmentStatus::Dropped)),
         last_accessed_at: Set(started(last)),
-        last_lesson_id: Set(done.last().map(|(_, lesson)| *lesson)),
+        last_lesson_id: Set(done.last().map(|done| done.lesson_id)),
         time_spent_minutes: Set(enrollment.time_spent_minutes),
         version: Set(1),
         ..Default::default()

@@ -12,10 +12,11 @@ mod people;
 
 use std::collections::{HashMap, HashSet};
 
-use sea_orm::DatabaseTransaction;
+use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect};
 use serde::Serialize;
 
-use super::{Error, Result, Tx};
+use super::tables;
+use super::{Error, Result, Store, Tx};
 use crate::model::{Catalogue, Timestamp};
 
 /// What became of the rows of one kind.
@@ -39,6 +40,8 @@ pub struct Imported {
     pub lessons: usize,
     /// Rows whose cached reads may be old now.
     pub user_ids: Vec<i64>,
+    /// Whose places in courses, and progress there, may be other ones.
+    pub student_ids: Vec<i64>,
     pub course_ids: Vec<i64>,
     pub article_ids: Vec<i64>,
 }
@@ -100,6 +103,37 @@ impl Tx {
     }
 }
 
+/// The rows of a source, by their ids there.
+#[derive(Debug)]
+pub struct ImportedIds {
+    pub people: HashMap<String, i64>,
+    pub courses: HashMap<String, i64>,
+}
+
+impl Store {
+    /// Whom and what imports of a source have brought.
+    pub async fn imported_ids(&self, source: &str) -> Result<ImportedIds> {
+        let people: Vec<(Option<String>, i64)> = tables::users::Entity::find()
+            .select_only()
+            .columns([tables::users::Column::ExternalId, tables::users::Column::Id])
+            .filter(tables::users::Column::Source.eq(source))
+            .into_tuple()
+            .all(&self.reader)
+            .await?;
+        let courses: Vec<(Option<String>, i64)> = tables::courses::Entity::find()
+            .select_only()
+            .columns([tables::courses::Column::ExternalId, tables::courses::Column::Id])
+            .filter(tables::courses::Column::Source.eq(source))
+            .into_tuple()
+            .all(&self.reader)
+            .await?;
+        let by_name = |rows: Vec<(Option<String>, i64)>| {
+            rows.into_iter().filter_map(|(name, id)| Some((name?, id))).collect()
+        };
+        Ok(ImportedIds { people: by_name(people), courses: by_name(courses) })
+    }
+}
+
 impl Imported {
     /// Whether it found anything to insert or to update.
     pub fn has_changes(&self) -> bool {
@@ -121,7 +155,30 @@ impl Deleted {
     }
 }
 
+impl Imported {
+    /// Takes over what the next step of the same import did.
+    pub fn append(&mut self, next: Self) {
+        self.people.append(next.people);
+        self.courses.append(next.courses);
+        self.articles.append(next.articles);
+        self.enrollments.append(next.enrollments);
+        self.ratings.append(next.ratings);
+        self.modules += next.modules;
+        self.lessons += next.lessons;
+        self.user_ids.extend(next.user_ids);
+        self.student_ids.extend(next.student_ids);
+        self.course_ids.extend(next.course_ids);
+        self.article_ids.extend(next.article_ids);
+    }
+}
+
 impl Counts {
+    fn append(&mut self, next: Self) {
+        self.inserted += next.inserted;
+        self.updated += next.updated;
+        self.unchanged += next.unchanged;
+    }
+
     fn count(&mut self, change: Change) {
         match change {
             Change::Inserted => self.inserted += 1,
@@ -169,17 +226,18 @@ where
 
 #[cfg(test)]
 mod tests {
-    use sea_orm::EntityTrait;
+    use sea_orm::{EntityTrait, QueryOrder};
     use tempfile::TempDir;
 
     use super::{Counts, Imported};
+    use crate::import::synthetic::{Size, make};
     use crate::model::{
         ArticleImport, Catalogue, CourseImport, CourseStatus, EnrollmentImport, EnrollmentStatus,
         Level, Money, Origin, PersonImport, Rating, RatingImport, Role, Timestamp, Window,
         rating_score,
     };
     use crate::store::Store;
-    use crate::store::tables::courses;
+    use crate::store::tables::{courses, lesson_completions, users};
 
     const UNCHANGED: Counts = Counts { inserted: 0, updated: 0, unchanged: 1 };
 
@@ -229,7 +287,7 @@ mod tests {
             status: EnrollmentStatus::Active,
             enrolled_at: Timestamp(0),
             last_accessed_at: Timestamp(0),
-            lessons_done: 0,
+            completions: Vec::new(),
             time_spent_minutes: 0,
         };
         Catalogue {
@@ -335,6 +393,54 @@ mod tests {
             ids.sort_unstable();
         }
         assert_eq!((again.article_ids, again.course_ids), (first.article_ids, first.course_ids));
+    }
+
+    #[tokio::test]
+    async fn an_import_in_steps_that_was_cut_short_goes_on_where_it_was() {
+        let made = || make(Size { courses: 5, users: 60, seed: 3 }).catalogue;
+        let steps = made().into_steps(20);
+        assert!(steps.len() > 4, "{} steps", steps.len());
+        let folders = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+        let (cut, whole) = (store(&folders[0]).await, store(&folders[1]).await);
+        for step in steps[..2].iter().chain(&steps) {
+            import(&cut, step).await;
+        }
+        import(&whole, &made()).await;
+        let rows = async |store: &Store| {
+            let all = lesson_completions::Entity::find()
+                .order_by_asc(lesson_completions::Column::EnrollmentId)
+                .order_by_asc(lesson_completions::Column::LessonId);
+            let courses = courses::Entity::find().order_by_asc(courses::Column::Id);
+            let courses = courses.all(&store.reader).await.unwrap().into_iter();
+            let counts = courses.map(|c| (c.slug, c.enrolled_count, c.rating_sum, c.rating_score));
+            (all.all(&store.reader).await.unwrap(), counts.collect::<Vec<_>>())
+        };
+        let (cut, whole) = (rows(&cut).await, rows(&whole).await);
+        assert!(!whole.0.is_empty());
+        assert_eq!(cut, whole);
+        assert_eq!(Catalogue::of_steps(steps).rows(), made().rows());
+    }
+
+    #[tokio::test]
+    async fn people_who_wish_for_one_name_get_numbers_also_within_a_batch() {
+        let folder = TempDir::new().unwrap();
+        let store = store(&folder).await;
+        import(&store, &catalogue("Nina", "Knots", 5)).await;
+        let mut others = Catalogue { source: "other".to_owned(), ..Catalogue::default() };
+        for (id, username) in [("a", "NINA"), ("b", "nina"), ("c", "otto"), ("d", "Otto")] {
+            let mut person = catalogue("Nina", "Knots", 5).people.remove(0);
+            person.origin = Origin {
+                source: "other".to_owned(),
+                external_id: id.to_owned(),
+                attribution: None,
+            };
+            person.username = username.to_owned();
+            others.people.push(person);
+        }
+        import(&store, &others).await;
+        let rows = users::Entity::find().order_by_asc(users::Column::Id).all(&store.reader).await;
+        let names: Vec<String> = rows.unwrap().into_iter().map(|row| row.username).collect();
+        assert_eq!(names, ["nina", "NINA-2", "nina-3", "otto", "Otto-2"]);
     }
 
     #[tokio::test]

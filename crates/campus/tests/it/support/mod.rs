@@ -32,7 +32,7 @@ pub(crate) use line::Line;
 pub(crate) use listener::{Heard, Listener};
 pub(crate) use lost_answer::LostAnswer;
 pub(crate) use postgres::Postgres;
-pub(crate) use process::{Server, run};
+pub(crate) use process::{Server, run, run_for};
 pub(crate) use redis::{Redis, free_port};
 pub(crate) use sql::Sql;
 

@@ -21,8 +21,18 @@ fn campus(folder: &Path, variables: &[(&str, &str)]) -> Command {
 
 /// Runs the program to its end, which must come within 20 s.
 pub(crate) fn run(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Output {
+    run_for(Duration::from_secs(20), folder, variables, arguments)
+}
+
+/// The same for what takes longer.
+pub(crate) fn run_for(
+    limit: Duration,
+    folder: &Path,
+    variables: &[(&str, &str)],
+    arguments: &[&str],
+) -> Output {
     let child = campus(folder, variables).args(arguments).spawn().expect("the program starts");
-    Running::new(child).wait()
+    Running::new(child).wait_for(limit)
 }
 
 /// `campus serve` on a free port.
@@ -102,9 +112,14 @@ impl Running {
     }
 
     fn wait(&mut self) -> Output {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        self.wait_for(Duration::from_secs(20))
+    }
+
+    fn wait_for(&mut self, limit: Duration) -> Output {
+        let deadline = Instant::now() + limit;
         while !self.has_ended() {
-            assert!(Instant::now() < deadline, "still running after 20 s: {}", self.err.so_far());
+            let so_far = || self.err.so_far();
+            assert!(Instant::now() < deadline, "still running after {limit:?}: {}", so_far());
             std::thread::sleep(Duration::from_millis(5));
         }
         let status = self.child.wait().expect("a child of this process");
