@@ -41,12 +41,16 @@ model: ## Search the protocol exhaustively; each configuration must notice its s
 bugs: setup ## Seed a bug for each part of the protocol; a test must notice each
 	scripts/bugs
 
+suites: setup ## Other people's checkers against a private Campus; some minutes
+	suites/run
+
 ci: setup ## What every change must pass
 	cargo fmt --all --check
 	$(MAKE) lint
 	$(MAKE) test
 	$(MAKE) doc
 	$(MAKE) instructions
+	$(MAKE) suites
 
 check-all: ci ## ci, and what needs a tool that must be built first
 	command -v cargo-deny > /dev/null || cargo install --locked cargo-deny --version 0.20.2

@@ -12,8 +12,8 @@ use utoipa_axum::routes;
 
 use super::answer::{Audience, Rendered, written};
 use super::auth::{SignedIn, Viewer};
-use super::error::{ListProblems, Problem, ReadProblems, WriteProblems};
-use super::extract::{Conditions, IfMatch, Json, Path, Query};
+use super::error::{ListProblems, Problem, ProblemBody, ReadProblems, WriteProblems};
+use super::extract::{Conditions, IfMatch, Json, Label, Path, Query};
 use super::page::{PageParams, page_headers};
 use crate::app::App;
 use crate::model::{ArticleDraft, ArticleEdit, Patch, slugify};
@@ -55,15 +55,19 @@ async fn list_articles(
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ArticleCreate {
-    #[schema(example = "What a Cache Owes You", min_length = 1, max_length = 300)]
+    #[schema(example = "What a Cache Owes You", max_length = 300, pattern = r"\S")]
     title: String,
     /// Made from the title when absent.
-    #[schema(example = "what-a-cache-owes-you", max_length = 200)]
+    #[schema(
+        example = "what-a-cache-owes-you",
+        max_length = 200,
+        pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
+    )]
     slug: Option<String>,
     #[schema(example = "An answer that is not older than it says.", max_length = 60_000)]
     body: String,
     /// Stored in lower case, with hyphens for blanks.
-    #[schema(example = json!(["caching", "open-data"]), max_items = 30)]
+    #[schema(value_type = Option<Vec<Label>>, example = json!(["caching", "open-data"]), max_items = 30)]
     tags: Option<Vec<String>>,
     /// Absent: only the author and admins see it.
     #[serde(default)]
@@ -119,17 +123,18 @@ async fn get_article(
 #[serde(deny_unknown_fields)]
 struct ArticleUpdate {
     #[serde(default)]
-    #[schema(value_type = Option<String>, nullable = false, min_length = 1, max_length = 300)]
+    #[schema(value_type = Option<String>, nullable = false, max_length = 300, pattern = r"\S")]
     title: Patch<String>,
     #[serde(default)]
-    #[schema(value_type = Option<String>, nullable = false, max_length = 200)]
+    #[schema(value_type = Option<String>, nullable = false, max_length = 200,
+        pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]
     slug: Patch<String>,
     #[serde(default)]
     #[schema(value_type = Option<String>, nullable = false, max_length = 60_000)]
     body: Patch<String>,
     /// All of them; `null` removes them.
     #[serde(default)]
-    #[schema(value_type = Option<Vec<String>>, max_items = 30)]
+    #[schema(value_type = Option<Vec<Label>>, max_items = 30)]
     tags: Patch<Vec<String>>,
     #[serde(default)]
     #[schema(value_type = Option<bool>, nullable = false)]
@@ -141,7 +146,8 @@ struct ArticleUpdate {
     params(("id" = i64, Path), ("If-Match" = Option<String>, Header, description = "Only this version")),
     security(("bearer" = [])), request_body = ArticleUpdate,
     responses((status = 200, description = "The article", body = wire::Article),
-        (status = 412, description = "The article is at another version"), WriteProblems))]
+        (status = 412, description = "The article is at another version", body = ProblemBody,
+            content_type = "application/problem+json"), WriteProblems))]
 async fn edit_article(
     State(app): State<Arc<App>>,
     SignedIn(by): SignedIn,
@@ -166,7 +172,8 @@ async fn edit_article(
     params(("id" = i64, Path), ("If-Match" = Option<String>, Header, description = "Only this version")),
     security(("bearer" = [])),
     responses((status = 204, description = "Deleted"),
-        (status = 412, description = "The article is at another version"), WriteProblems))]
+        (status = 412, description = "The article is at another version", body = ProblemBody,
+            content_type = "application/problem+json"), WriteProblems))]
 async fn delete_article(
     State(app): State<Arc<App>>,
     SignedIn(by): SignedIn,

@@ -75,7 +75,8 @@ async fn clear_namespace(
 
 /// Forget every entry with a tag, on every server (admin)
 #[utoipa::path(delete, path = "/cache/tags/{tag}", tag = "operations", operation_id = "clearTag",
-    params(("tag" = String, Path, example = "course:42")), security(("bearer" = [])),
+    params(("tag" = String, Path, pattern = "^[!-~]+$",
+        max_length = 256, example = "course:42")), security(("bearer" = [])),
     responses((status = 200, description = "Forgotten", body = Cleared), WriteProblems))]
 async fn clear_tag(
     State(app): State<Arc<App>>,
@@ -91,7 +92,7 @@ async fn clear_tag(
 #[serde(deny_unknown_fields)]
 struct Confirmation {
     /// Must be `all`: nobody empties the cache by leaving a part of the path out.
-    #[param(example = "all")]
+    #[param(required = true, pattern = "^all$", example = "all")]
     confirm: Option<String>,
 }
 

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use super::answer::{Audience, Rendered, written_body};
 use super::auth::{SignedIn, Viewer};
 use super::error::{Problem, ReadProblems, WriteProblems};
-use super::extract::{CONTENT_LIMIT, Conditions, Json, Path, object_or_none, objects};
+use super::extract::{CONTENT_LIMIT, Conditions, Json, Label, Path, object_or_none, objects};
 use crate::app::App;
 use crate::model::{ContentDraft, LessonDraft, ModuleDraft, Refusal};
 use crate::wire;
@@ -89,7 +89,9 @@ struct ContentRequest {
 #[serde(deny_unknown_fields)]
 struct ModuleRequest {
     /// Keeps the identity of an existing module; given by the server when absent.
+    #[schema(minimum = 1, maximum = 9_007_199_254_740_991_i64)]
     id: Option<i64>,
+    #[schema(max_length = 300, pattern = r"\S")]
     title: String,
     /// Where the module goes; the order of the list when absent.
     position: Option<i64>,
@@ -102,13 +104,18 @@ struct ModuleRequest {
 #[serde(deny_unknown_fields)]
 struct LessonRequest {
     /// Keeps the identity of an existing lesson; given by the server when absent.
+    #[schema(minimum = 1, maximum = 9_007_199_254_740_991_i64)]
     id: Option<i64>,
+    #[schema(max_length = 300, pattern = r"\S")]
     title: String,
     #[serde(default = "text_kind")]
+    #[schema(max_length = 50, pattern = r"\S")]
     kind: String,
     #[serde(default)]
+    #[schema(minimum = 0, maximum = 100_000)]
     duration_minutes: i64,
     #[serde(default)]
+    #[schema(max_length = 2_000_000)]
     body: String,
 }
 
@@ -122,6 +129,7 @@ struct MetadataRequest {
     total_lessons: Option<i64>,
     total_duration_hours: Option<f64>,
     #[serde(default)]
+    #[schema(value_type = Vec<Label>)]
     tags: Vec<String>,
 }
 

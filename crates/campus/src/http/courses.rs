@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 
 use super::answer::{Audience, Rendered, personal, written};
 use super::auth::{SignedIn, Viewer};
-use super::error::{ListProblems, Problem, ReadProblems, WriteProblems};
+use super::error::{ListProblems, Problem, ProblemBody, ReadProblems, WriteProblems};
 use super::extract::{Conditions, IfMatch, Json, Path, Query};
 use super::page::{PageParams, page_headers};
 use crate::app::App;
@@ -154,14 +154,18 @@ async fn categories(
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct CourseCreate {
-    #[schema(example = "Rust for Web Services", min_length = 1, max_length = 200)]
+    #[schema(example = "Rust for Web Services", max_length = 200, pattern = r"\S")]
     title: String,
     /// Made from the title when absent.
-    #[schema(example = "rust-for-web-services", max_length = 200)]
+    #[schema(
+        example = "rust-for-web-services",
+        max_length = 200,
+        pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
+    )]
     slug: Option<String>,
     #[schema(example = "From the first handler to a service in production.", max_length = 20_000)]
     description: String,
-    #[schema(example = "Programming", min_length = 1, max_length = 100)]
+    #[schema(example = "Programming", max_length = 100, pattern = r"\S")]
     category: String,
     level: Level,
     price: Money,
@@ -262,16 +266,17 @@ async fn get_course_by_slug(
 #[serde(deny_unknown_fields)]
 struct CourseUpdate {
     #[serde(default)]
-    #[schema(value_type = Option<String>, nullable = false, min_length = 1, max_length = 200)]
+    #[schema(value_type = Option<String>, nullable = false, max_length = 200, pattern = r"\S")]
     title: Patch<String>,
     #[serde(default)]
-    #[schema(value_type = Option<String>, nullable = false, max_length = 200)]
+    #[schema(value_type = Option<String>, nullable = false, max_length = 200,
+        pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]
     slug: Patch<String>,
     #[serde(default)]
     #[schema(value_type = Option<String>, nullable = false, max_length = 20_000)]
     description: Patch<String>,
     #[serde(default)]
-    #[schema(value_type = Option<String>, nullable = false, min_length = 1, max_length = 100)]
+    #[schema(value_type = Option<String>, nullable = false, max_length = 100, pattern = r"\S")]
     category: Patch<String>,
     #[serde(default)]
     #[schema(value_type = Option<Level>, nullable = false)]
@@ -290,7 +295,8 @@ struct CourseUpdate {
     params(("id" = i64, Path), ("If-Match" = Option<String>, Header, description = "Only this version")),
     security(("bearer" = [])), request_body = CourseUpdate,
     responses((status = 200, description = "The course", body = wire::Course),
-        (status = 412, description = "The course is at another version"), WriteProblems))]
+        (status = 412, description = "The course is at another version", body = ProblemBody,
+            content_type = "application/problem+json"), WriteProblems))]
 async fn edit_course(
     State(app): State<Arc<App>>,
     SignedIn(by): SignedIn,

@@ -36,7 +36,7 @@ struct EnrollmentCreate {
     /// Somebody else, for the owner of the course and admins.
     student_id: Option<i64>,
     payment_amount: Option<Money>,
-    #[schema(example = "web", max_length = 50)]
+    #[schema(example = "web", max_length = 50, pattern = r"\S")]
     enrollment_source: Option<String>,
 }
 

@@ -95,6 +95,12 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     Ok(value)
 }
 
+/// An entry of a list of short texts.
+#[derive(utoipa::ToSchema)]
+#[schema(value_type = String, example = "caching", max_length = 100, pattern = r"\S")]
+#[expect(dead_code, reason = "only describes the shape in the OpenAPI document")]
+pub(super) struct Label(String);
+
 /// A struct that is read from a JSON object only. By itself serde takes an array as well,
 /// field by field, which nobody means.
 pub(super) struct Object<T>(pub(super) T);

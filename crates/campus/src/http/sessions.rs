@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 
 use super::answer::{personal, written};
 use super::auth::{ClientAddress, SignedIn};
-use super::error::{Problem, ReadProblems, WriteProblems};
+use super::error::{Problem, ProblemBody, ReadProblems, WriteProblems};
 use super::extract::{AUTH_LIMIT, Json};
 use crate::app::App;
 use crate::learning::accounts::{Registration, Session};
@@ -32,11 +32,11 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 struct RegisterRequest {
     #[schema(example = "ada", min_length = 3, max_length = 50, pattern = "^[A-Za-z0-9_.-]+$")]
     username: String,
-    #[schema(example = "ada@example.org", max_length = 254)]
+    #[schema(example = "ada@example.org", format = "email", max_length = 254)]
     email: String,
     #[schema(example = "correct horse battery", min_length = 8, max_length = 128)]
     password: String,
-    #[schema(example = "Ada Lovelace", min_length = 1, max_length = 200)]
+    #[schema(example = "Ada Lovelace", max_length = 200, pattern = r"\S")]
     full_name: String,
 }
 
@@ -45,7 +45,8 @@ struct RegisterRequest {
     request_body = RegisterRequest,
     responses(
         (status = 201, description = "The new account", body = wire::User),
-        (status = 429, description = "Too many from one address; see Retry-After"), WriteProblems))]
+        (status = 429, description = "Too many from one address; see Retry-After", body = ProblemBody,
+            content_type = "application/problem+json"), WriteProblems))]
 async fn register(
     State(app): State<Arc<App>>,
     ClientAddress(from): ClientAddress,
@@ -77,7 +78,8 @@ struct LoginRequest {
     request_body = LoginRequest,
     responses(
         (status = 200, description = "Tokens", body = wire::TokenPair),
-        (status = 429, description = "Too many failures; see Retry-After"), WriteProblems))]
+        (status = 429, description = "Too many failures; see Retry-After", body = ProblemBody,
+            content_type = "application/problem+json"), WriteProblems))]
 async fn login(
     State(app): State<Arc<App>>,
     ClientAddress(from): ClientAddress,

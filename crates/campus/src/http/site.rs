@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::reads::Body;
 
 /// Nothing from elsewhere, and no inline script: the pages need neither.
-const PAGE_POLICY: &str = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; \
+const PAGE_POLICY: &str = "default-src 'self'; img-src 'self' data:; style-src 'self'; \
      object-src 'none'; base-uri 'none'; frame-ancestors 'none'";
 
 /// What browsers ask for by themselves: a shelf with three books.

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use super::answer::{Audience, Rendered, personal};
 use super::auth::{SignedIn, Viewer};
 use super::error::{Problem, ReadProblems, WriteProblems};
-use super::extract::{AUTH_LIMIT, Conditions, Json, Path};
+use super::extract::{AUTH_LIMIT, Conditions, Json, Label, Path};
 use crate::app::App;
 use crate::learning::accounts::InstructorEdit;
 use crate::model::{Patch, ProfileEdit, Role};
@@ -55,13 +55,14 @@ async fn get_user(
 #[serde(deny_unknown_fields)]
 struct UserEdit {
     #[serde(default)]
-    #[schema(value_type = Option<String>, nullable = false, min_length = 3, max_length = 50)]
+    #[schema(value_type = Option<String>, nullable = false, min_length = 3, max_length = 50,
+        pattern = "^[A-Za-z0-9_.-]+$")]
     username: Patch<String>,
     #[serde(default)]
-    #[schema(value_type = Option<String>, nullable = false, max_length = 254)]
+    #[schema(value_type = Option<String>, nullable = false, format = "email", max_length = 254)]
     email: Patch<String>,
     #[serde(default)]
-    #[schema(value_type = Option<String>, nullable = false, min_length = 1, max_length = 200)]
+    #[schema(value_type = Option<String>, nullable = false, max_length = 200, pattern = r"\S")]
     full_name: Patch<String>,
     /// `null` clears it.
     #[serde(default)]
@@ -177,7 +178,7 @@ struct InstructorChange {
     bio: Patch<String>,
     /// `null` empties it.
     #[serde(default)]
-    #[schema(value_type = Option<Vec<String>>, max_items = 50)]
+    #[schema(value_type = Option<Vec<Label>>, max_items = 50)]
     expertise: Patch<Vec<String>>,
 }
 

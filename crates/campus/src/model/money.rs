@@ -6,7 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// An amount of zero or more, in cents. On the wire a decimal string such as `"19.90"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, utoipa::ToSchema)]
-#[schema(value_type = String, example = "19.90", pattern = r"^[0-9]{1,10}(\.[0-9]{1,2})?$")]
+#[schema(value_type = String, example = "19.90",
+    pattern = r"^([0-9]{1,9}(\.[0-9]{1,2})?|1000000000(\.00?)?)$")]
 pub struct Money(i64);
 
 impl Money {

@@ -83,6 +83,7 @@ pub struct Session {
     /// The courses, ascending.
     pub enrolled: Vec<i64>,
     /// Percent by course.
+    #[schema(value_type = BTreeMap<String, f64>)]
     pub progress: BTreeMap<i64, f64>,
 }
 

@@ -24,6 +24,7 @@ mod process;
 mod races;
 mod ratings;
 mod real_data;
+mod requirements;
 mod scripts;
 mod shared_tier;
 mod support;

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
 use axum::http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{TestApp, run};
 
@@ -103,10 +103,55 @@ async fn the_pages_are_served_with_their_types() {
     }
     let page = app.get("/").await.expect(200);
     assert!(page.header("content-security-policy").contains("default-src 'self'"));
+    assert!(!page.header("content-security-policy").contains("unsafe"));
     let again = app.get("/").header("if-none-match", page.etag()).await.expect(304);
     assert!(again.body.is_empty());
     let gzip = app.get("/app.js").header("accept-encoding", "gzip").await.expect(200);
     assert_eq!(gzip.header("content-encoding"), "gzip");
     let docs = app.get("/docs").await;
     assert!((200..400).contains(&docs.status), "/docs: {}", docs.status);
+}
+
+#[tokio::test]
+async fn the_document_says_what_is_refused() {
+    let app = TestApp::start().await;
+    let ada = app.instructor("ada").await;
+    let modules = format!("/courses/{}/content/modules", app.published(&ada, "Rust").await);
+    let schemas = &app.get("/openapi.json").await.expect(200).json()["components"]["schemas"];
+    let course = json!({"title": "T", "description": "", "category": "C", "level": "beginner",
+        "price": "1"});
+    let article = json!({"title": "T", "body": ""});
+    let module = json!({"title": "T"});
+    for (path, shape, valid, field, keyword, wrong) in [
+        ("/courses", "CourseCreate", &course, "title", "pattern", json!(" ")),
+        ("/courses", "CourseCreate", &course, "slug", "pattern", json!("-a")),
+        ("/courses", "CourseCreate", &course, "category", "pattern", json!("\n")),
+        ("/courses", "CourseCreate", &course, "max_students", "minimum", json!(0)),
+        ("/articles", "ArticleCreate", &article, "title", "pattern", json!("")),
+        ("/articles", "ArticleCreate", &article, "slug", "pattern", json!("A")),
+        (modules.as_str(), "ModuleDraft", &module, "id", "minimum", json!(0)),
+        (modules.as_str(), "ModuleDraft", &module, "title", "maxLength", long()),
+    ] {
+        let said = &schemas[shape]["properties"][field][keyword];
+        assert!(!said.is_null(), "{shape}.{field} has no {keyword}");
+        let mut body = valid.clone();
+        body[field] = wrong;
+        let refused = app.post(path).by(&ada).json(body).await.refused(422);
+        assert!(refused.starts_with(field), "{refused}");
+    }
+    let price = &schemas["Money"]["pattern"];
+    assert!(price.as_str().is_some_and(|pattern| pattern.contains("1000000000")), "{price}");
+}
+
+fn long() -> Value {
+    "x".repeat(301).into()
+}
+
+#[tokio::test]
+async fn the_courses_of_a_session_are_described_as_the_names_they_are_in_json() {
+    let app = TestApp::start().await;
+    let api = app.get("/openapi.json").await.expect(200).json();
+    let progress = &api["components"]["schemas"]["Session"]["properties"]["progress"];
+    assert_eq!(progress["additionalProperties"]["type"], "number", "{progress}");
+    assert_ne!(progress["propertyNames"]["type"], "integer", "{progress}");
 }

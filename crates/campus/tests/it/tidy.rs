@@ -8,9 +8,9 @@ const WRITTEN: [&str; 6] =
     ["campus/src", "campus/tests", "history/src", "history/tests", "larder/src", "larder/tests"];
 
 /// A source file: its path from the crates' folder, and its text.
-struct Source {
+pub(crate) struct Source {
     path: String,
-    text: String,
+    pub(crate) text: String,
 }
 
 impl Source {
@@ -26,7 +26,7 @@ impl Source {
     }
 }
 
-fn sources(folders: &[&str]) -> Vec<Source> {
+pub(crate) fn sources(folders: &[&str]) -> Vec<Source> {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut open: Vec<PathBuf> = folders.iter().map(|folder| crates.join(folder)).collect();
     let mut found = Vec::new();
