@@ -27,4 +27,5 @@ mod shared_tier;
 mod support;
 mod texts;
 mod tidy;
+mod viewers;
 mod visibility;
