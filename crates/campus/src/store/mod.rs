@@ -18,6 +18,7 @@ mod operations;
 mod outbox;
 mod private;
 mod progress;
+pub mod servers;
 mod tables;
 mod tokens;
 mod users;

@@ -50,7 +50,7 @@ pub enum Fate {
 }
 
 /// A moment of the past by the database's clock.
-fn before_now<C: ConnectionTrait>(db: &C, ago: Duration) -> SimpleExpr {
+pub(super) fn before_now<C: ConnectionTrait>(db: &C, ago: Duration) -> SimpleExpr {
     let now = match db.get_database_backend() {
         DbBackend::Postgres => POSTGRES_NOW,
         _ => SQLITE_NOW,
