@@ -8,7 +8,7 @@ use campus::clock::Clock;
 use campus::model::{Role, Timestamp};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
-use sha2::Sha256;
+use sha2::{Sha256, Sha512};
 
 use crate::support::{Answer, Person, SECRET, TestApp, run};
 
@@ -262,6 +262,15 @@ fn forged(header: &Value, claims: &Value, key: &str) -> String {
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
+/// With our own secret, but by an algorithm that is not ours.
+fn signed_with_hs512(claims: &Value) -> String {
+    let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
+    let signed = format!("{}.{}", part(&json!({"alg": "HS512", "typ": "JWT"})), part(claims));
+    let mac = Hmac::<Sha512>::new_from_slice(SECRET.as_bytes()).expect("any key will do");
+    let signature = mac.chain_update(&signed).finalize().into_bytes();
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
 #[tokio::test]
 async fn a_token_that_this_server_did_not_sign_for_this_use_is_refused() {
     let app = TestApp::with_clock(Clock::manual(START)).await;
@@ -274,7 +283,13 @@ async fn a_token_that_this_server_did_not_sign_for_this_use_is_refused() {
         claims[name] = value;
         claims
     };
+    let without = |name: &str| {
+        let mut claims = claims.clone();
+        claims.as_object_mut().expect("claims").remove(name);
+        claims
+    };
     let hs256 = json!({"alg": "HS256", "typ": "JWT"});
+    let own_key = json!({"alg": "HS256", "jwk": {"kty": "oct", "k": ""}, "kid": "/dev/null"});
     let good = forged(&hs256, &claims, SECRET);
     app.get("/auth/me").bearer(&good).await.expect(200);
     let unsigned = forged(&json!({"alg": "none"}), &claims, SECRET);
@@ -288,6 +303,23 @@ async fn a_token_that_this_server_did_not_sign_for_this_use_is_refused() {
         ("a refresh token's type", forged(&hs256, &changed("typ", json!("refresh")), SECRET)),
         ("expired", forged(&hs256, &changed("exp", json!(now)), SECRET)),
         ("from the future", forged(&hs256, &changed("iat", json!(now + 3600)), SECRET)),
+        ("not valid yet", forged(&hs256, &changed("nbf", json!(now + 3600)), SECRET)),
+        ("another issuer", forged(&hs256, &changed("iss", json!("elsewhere")), SECRET)),
+        ("for others", forged(&hs256, &changed("aud", json!(["elsewhere", "them"])), SECRET)),
+        ("a lifetime in text", forged(&hs256, &changed("exp", json!("9999999999")), SECRET)),
+        ("no subject", forged(&hs256, &without("sub"), SECRET)),
+        ("no role", forged(&hs256, &without("role"), SECRET)),
+        ("no type", forged(&hs256, &without("typ"), SECRET)),
+        ("no time of issue", forged(&hs256, &without("iat"), SECRET)),
+        ("claims that are no object", forged(&hs256, &json!([1, 2]), SECRET)),
+        ("a header that is no object", forged(&json!("HS256"), &claims, SECRET)),
+        ("no algorithm", forged(&json!({"typ": "JWT"}), &claims, SECRET)),
+        ("none in other letters", forged(&json!({"alg": "nOnE"}), &claims, SECRET)),
+        ("a public key as the secret", forged(&json!({"alg": "RS256"}), &claims, SECRET)),
+        ("signed with HS512", signed_with_hs512(&claims)),
+        ("a key of its own", forged(&own_key, &claims, "")),
+        ("an empty key", forged(&hs256, &claims, "")),
+        ("huge and well signed", forged(&hs256, &changed("x", json!("a".repeat(20_000))), SECRET)),
         ("an unknown role", forged(&hs256, &changed("role", json!("god")), SECRET)),
         ("no number", forged(&hs256, &changed("sub", json!("me")), SECRET)),
         ("no expiry", forged(&hs256, &changed("exp", Value::Null), SECRET)),
@@ -306,6 +338,9 @@ async fn a_token_that_this_server_did_not_sign_for_this_use_is_refused() {
     }
     app.get("/auth/me").header("authorization", format!("Basic {good}")).await.refused(401);
     app.get("/auth/me").header("authorization", format!("bearer {good}")).await.expect(200);
+    // One that others have made for us, with our secret.
+    let named = changed("aud", json!(["elsewhere", "campus"]));
+    app.get("/auth/me").bearer(&forged(&hs256, &named, SECRET)).await.expect(200);
     // Well-formed, and of somebody who does not exist.
     let stranger = forged(&hs256, &changed("sub", json!("999999")), SECRET);
     app.get("/auth/me").bearer(&stranger).await.refused(401);
