@@ -42,12 +42,16 @@ model: ## Search the protocol exhaustively, in all configurations
 bugs: setup ## Seed a bug for each part of the protocol; a test must notice each
 	scripts/bugs
 
+pyjwt: setup ## Hold our access tokens against PyJWT, in both directions
+	scripts/pyjwt
+
 ci: setup ## What every change must pass
 	cargo fmt --all --check
 	$(MAKE) lint
 	$(MAKE) test
 	$(MAKE) doc
 	$(MAKE) instructions
+	$(MAKE) pyjwt
 
 check-all: ci ## ci, and what needs a tool that must be built first
 	command -v cargo-deny > /dev/null || cargo install --locked cargo-deny --version 0.20.2
