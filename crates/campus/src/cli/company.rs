@@ -15,6 +15,9 @@ use crate::store::servers::Server;
 const SAYS_SO: Duration = Duration::from_secs(5);
 const BELIEVED: Duration = Duration::from_secs(20);
 
+/// How long the database may take to hear that a server ends.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 pub(super) fn sharing(config: &Config) -> Sharing {
     config.redis.as_ref().map_or(Sharing::Nobody, |redis| redis.sharing())
 }
@@ -35,7 +38,7 @@ pub(super) async fn join(config: &Config, store: &Store, url: &str) -> Result<i6
     let Some(other) = others.iter().filter(services).find(|other| other.shares != shares) else {
         return Ok(id);
     };
-    store.remove_server(id).await?;
+    leave(store, id).await;
     let Server { service, url, shares: theirs } = other;
     Err(format!(
         "CAMPUS_ONLY: the server at {url} (CAMPUS_ONLY={service}) uses {theirs}, and this one is \
@@ -44,6 +47,14 @@ pub(super) async fn join(config: &Config, store: &Store, url: &str) -> Result<i6
         BELIEVED.as_secs()
     )
     .into())
+}
+
+/// Leaves them. A database that is away does not keep a server from ending: it is forgotten.
+pub(super) async fn leave(store: &Store, id: i64) {
+    let left = tokio::time::timeout(PATIENCE, store.remove_server(id)).await;
+    if !matches!(left, Ok(Ok(()))) {
+        tracing::debug!("the database was not told that this server ended");
+    }
 }
 
 /// Says that this server is there, for as long as it is.

@@ -57,7 +57,7 @@ pub(super) async fn run(config: &Config, clock: Clock, out: &mut Output) -> Resu
         measured.abort();
     }
     if let Some(place) = place {
-        app.store().remove_server(place).await?;
+        company::leave(app.store(), place).await;
     }
     app.store().close().await?;
     tracing::info!("stopped");
