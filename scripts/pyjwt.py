@@ -24,6 +24,7 @@ class Campus:
             "CAMPUS_ADMIN_PASSWORD": PASSWORD,
             "CAMPUS_ADDR": "127.0.0.1:0",
             "JWT_SECRET": SECRET,
+            "LOG_FILTER": "warn",
         }
         self.process = subprocess.Popen(
             [program, "serve"], cwd=self.folder.name, env=variables, stdout=subprocess.PIPE, text=True
