@@ -44,6 +44,9 @@ bugs: setup ## Seed a bug for each part of the protocol; a test must notice each
 suites: setup ## Other people's checkers against a private Campus; some minutes
 	suites/run
 
+pyjwt: setup ## Hold our access tokens against PyJWT, in both directions
+	scripts/pyjwt
+
 ci: setup ## What every change must pass
 	cargo fmt --all --check
 	$(MAKE) lint
@@ -51,6 +54,7 @@ ci: setup ## What every change must pass
 	$(MAKE) doc
 	$(MAKE) instructions
 	$(MAKE) suites
+	$(MAKE) pyjwt
 
 check-all: ci ## ci, and what needs a tool that must be built first
 	command -v cargo-deny > /dev/null || cargo install --locked cargo-deny --version 0.20.2

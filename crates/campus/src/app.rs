@@ -12,7 +12,7 @@ use larder::{Cache, PolicyOverride};
 use tokio::sync::Mutex;
 
 use crate::clock::Clock;
-use crate::config::{CacheConfig, Config, MetricsConfig, Network, Secret, Toggle};
+use crate::config::{CacheConfig, Config, MetricsConfig, Network, Secret, Service, Toggle};
 use crate::learning::Learning;
 use crate::meters::{self, Meters};
 use crate::reads;
@@ -29,6 +29,8 @@ pub struct App {
     pub reads: Reads,
     pub clock: Clock,
     pub trusted_proxies: Vec<Network>,
+    pub cors_origins: Vec<String>,
+    pub service: Service,
     pub tiers: String,
     cache_clock: larder::Clock,
     pub warming: Warming,
@@ -118,6 +120,8 @@ impl App {
             reads,
             clock,
             trusted_proxies: config.trusted_proxies.clone(),
+            cors_origins: config.cors_origins.clone(),
+            service: config.service,
             tiers: tiers(config),
             cache_clock,
             metrics: config.metrics.clone(),

@@ -19,6 +19,9 @@ const HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
 /// Tokens are short; a longer text is not worth a signature check.
 const MAX_LENGTH: usize = 1024;
 
+/// Seconds that the clock of whoever signed may be ahead.
+const CLOCKS_DIFFER_BY: i64 = 60;
+
 #[derive(Deserialize)]
 struct Header {
     alg: String,
@@ -33,6 +36,25 @@ struct Claims {
     typ: String,
     iat: i64,
     exp: i64,
+    #[serde(default, skip_serializing)]
+    nbf: Option<i64>,
+    #[serde(default, skip_serializing)]
+    iss: Option<serde_json::Value>,
+    #[serde(default, skip_serializing)]
+    aud: Option<serde_json::Value>,
+}
+
+impl Claims {
+    /// A secret may be shared with others, whose tokens are not for Campus. Its own name nobody.
+    fn are_for_others(&self) -> bool {
+        let is_us = |name: &serde_json::Value| name == "campus";
+        let from_us = self.iss.as_ref().is_none_or(is_us);
+        let for_us = self.aud.as_ref().is_none_or(|aud| match aud.as_array() {
+            Some(names) => names.iter().any(is_us),
+            None => is_us(aud),
+        });
+        !(from_us && for_us)
+    }
 }
 
 /// Why a token is not accepted.
@@ -85,7 +107,11 @@ impl TokenKey {
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Access, Rejected> {
         let claims = self.claims(token).ok_or(Rejected::Invalid)?;
         let id = claims.sub.parse().map_err(|_| Rejected::Invalid)?;
-        if claims.typ != "access" || claims.iat > now.seconds() + 60 {
+        let begins = claims.nbf.map_or(claims.iat, |nbf| nbf.max(claims.iat));
+        if claims.typ != "access" || begins > now.seconds() + CLOCKS_DIFFER_BY {
+            return Err(Rejected::Invalid);
+        }
+        if claims.are_for_others() {
             return Err(Rejected::Invalid);
         }
         if claims.exp <= now.seconds() {

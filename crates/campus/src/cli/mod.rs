@@ -3,6 +3,7 @@
 mod beside;
 mod cache;
 mod client;
+mod company;
 mod config;
 mod health;
 mod migrate;
@@ -88,7 +89,10 @@ pub fn run() -> ExitCode {
 async fn dispatch(cli: Cli, sources: &Sources<'_>, out: &mut Output) -> Result<ExitCode, Failure> {
     let command = cli.command.unwrap_or(Command::Serve);
     match &command {
-        Command::Openapi => return openapi::run(out).map(|()| ExitCode::SUCCESS),
+        Command::Openapi => {
+            let service = Config::service(&cli.settings)?;
+            return openapi::run(service, out).map(|()| ExitCode::SUCCESS);
+        }
         Command::Config(args) => {
             return config::run(args, &cli.settings, sources, out).map(|()| ExitCode::SUCCESS);
         }

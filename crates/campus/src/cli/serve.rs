@@ -10,15 +10,15 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Failure, Output};
+use super::{Failure, Output, company};
 use crate::app::App;
 use crate::clock::Clock;
-use crate::config::{Config, Seed};
+use crate::config::{Config, Seed, Service};
 use crate::http;
 use crate::import;
 use crate::reads::Ending;
 use crate::store::Location;
-use crate::store::lock::{self, Claim, DatabaseLock, Sharing};
+use crate::store::lock::{self, Claim, DatabaseLock};
 
 /// How long what was begun may take to end after a signal.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -35,12 +35,18 @@ pub(super) async fn run(config: &Config, clock: Clock, out: &mut Output) -> Resu
         lock.announce(&url)?;
     }
     let app = Arc::new(App::build(config, clock).await?);
+    let place = match lock {
+        Some(_) => None,
+        None => Some(company::join(config, app.store(), &url).await?),
+    };
     let admin_password = first_start(config, &app).await?;
     // Before anybody can know that it runs: from here on a signal is a clean end.
     let signals = Signals::listen()?;
     greet(config, &app, &url, admin_password.as_deref(), out)?;
-    let (tended, warm) = (Arc::clone(&app), config.warm.every);
-    let tending = tokio::spawn(async move { tend(&tended, warm).await });
+    // What is warmed is courses.
+    let warm = config.warm.every.filter(|_| config.service.has_courses());
+    let tended = Arc::clone(&app);
+    let tending = tokio::spawn(async move { tend(&tended, warm, place).await });
     let measured = metrics.map(|listener| {
         let service = http::metrics_service(Arc::clone(&app));
         tokio::spawn(http::serve(listener, service, std::future::pending()))
@@ -50,6 +56,9 @@ pub(super) async fn run(config: &Config, clock: Clock, out: &mut Output) -> Resu
     if let Some(measured) = measured {
         measured.abort();
     }
+    if let Some(place) = place {
+        company::leave(app.store(), place).await;
+    }
     app.store().close().await?;
     tracing::info!("stopped");
     // Held until here: nobody else may open the file while requests were still running.
@@ -58,13 +67,18 @@ pub(super) async fn run(config: &Config, clock: Clock, out: &mut Output) -> Resu
 }
 
 /// What a server does beside its requests.
-async fn tend(app: &App, warm_every: Option<Duration>) {
+async fn tend(app: &App, warm_every: Option<Duration>, place: Option<i64>) {
     let warming = async {
         if let Some(every) = warm_every {
             app.reads.keep_warm(app.warming, every, &app.clock).await;
         }
     };
-    tokio::join!(app.reads.tend_outbox(), app.reads.follow_rules(), warming);
+    let staying = async {
+        if let Some(place) = place {
+            company::stay(app.store(), place).await;
+        }
+    };
+    tokio::join!(app.reads.tend_outbox(), app.reads.follow_rules(), warming, staying);
 }
 
 /// One server per SQLite file, unless they share a Redis to tell each other through.
@@ -73,7 +87,7 @@ fn take_lock(config: &Config) -> Result<Option<DatabaseLock>, Failure> {
     let Some(file) = location.file() else {
         return Ok(None);
     };
-    let sharing = config.redis.as_ref().map_or(Sharing::Nobody, |redis| redis.sharing());
+    let sharing = company::sharing(config);
     let claim = lock::claim(file, &sharing).map_err(|e| unwritable(file, &e))?;
     let file = file.display();
     match claim {
@@ -152,6 +166,9 @@ fn greet(
 ) -> io::Result<()> {
     out.line(&format!("Campus    {url}"))?;
     out.line(&format!("API docs  {url}/docs"))?;
+    if config.service != Service::All {
+        out.line(&format!("Service   {} (--only)", config.service.name()))?;
+    }
     out.line(&format!("Database  {}", app.store().location()))?;
     out.line(&format!("Cache     {}", app.tiers))?;
     if let Some(password) = admin_password {

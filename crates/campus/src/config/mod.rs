@@ -10,6 +10,7 @@ mod redis_url;
 mod report;
 mod resolve;
 mod secret;
+mod serving;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -24,12 +25,14 @@ pub use operating::{MetricsConfig, WarmConfig};
 pub use redis_url::RedisConfig;
 pub use report::{Report, Sources};
 pub use secret::Secret;
+pub use serving::Service;
 pub use settings::Settings;
 
 /// A configuration that was checked.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub addr: SocketAddr,
+    pub service: Service,
     pub database_url: DatabaseUrl,
     pub redis: Option<RedisConfig>,
     pub cache: CacheConfig,
@@ -38,6 +41,8 @@ pub struct Config {
     pub log_format: LogFormat,
     pub log_filter: String,
     pub trusted_proxies: Vec<Network>,
+    /// Web sites whose scripts may read the answers.
+    pub cors_origins: Vec<String>,
     pub warm: WarmConfig,
     pub metrics: MetricsConfig,
     /// For tests of a crash: how many commits this process lives. Only in debug builds.

@@ -32,7 +32,6 @@ const WITHOUT_EFFECT_YET: &[(&str, Field)] = &[
     ("CACHE_COMPRESS_ABOVE_KB", |s| &s.cache_compress_above_kb),
     ("REDIS_MAX_CONNECTIONS", |s| &s.redis_max_connections),
     ("REDIS_SOCKET_CONNECT_TIMEOUT", |s| &s.redis_socket_connect_timeout),
-    ("CORS_ORIGINS", |s| &s.cors_origins),
     ("MONGODB_URL", |s| &s.mongodb_url),
     ("MONGO_URI", |s| &s.mongo_uri),
     ("MONGODB_DB_NAME", |s| &s.mongodb_db_name),
@@ -87,7 +86,7 @@ impl Config {
         settings: &Settings,
         vars: &BTreeMap<String, String>,
     ) -> Result<Self, ConfigError> {
-        let mut check = Check { settings, vars, problems: Vec::new(), warnings: Vec::new() };
+        let mut check = Check { vars, ..Check::of(settings) };
         let config = check.config();
         if check.problems.is_empty() { Ok(config) } else { Err(ConfigError(check.problems)) }
     }
@@ -105,6 +104,15 @@ pub(super) fn set(value: &Option<String>) -> Option<&str> {
     value.as_deref().map(str::trim).filter(|v| !v.is_empty())
 }
 
+/// What there is to check against when only settings count.
+static NO_VARIABLES: BTreeMap<String, String> = BTreeMap::new();
+
+impl<'a> Check<'a> {
+    pub(super) fn of(settings: &'a Settings) -> Self {
+        Self { settings, vars: &NO_VARIABLES, problems: Vec::new(), warnings: Vec::new() }
+    }
+}
+
 impl Check<'_> {
     fn config(&mut self) -> Config {
         let present = self.vars.keys().map(String::as_str);
@@ -116,6 +124,7 @@ impl Check<'_> {
         let database_url = self.database_url();
         let config = Config {
             addr,
+            service: self.service(),
             redis: self.redis(),
             cache: self.cache(),
             auth: self.auth(&database_url),
@@ -132,6 +141,7 @@ impl Check<'_> {
             ),
             log_filter: self.log_filter(),
             trusted_proxies: self.networks(),
+            cors_origins: self.origins(),
             warm: self.warm(),
             metrics: self.metrics(),
             abort_after_commit: self.abort_after_commit(),
@@ -207,10 +217,6 @@ impl Check<'_> {
             ("REDIS_SOCKET_CONNECT_TIMEOUT", &s.redis_socket_connect_timeout, 1..=60),
         ] {
             self.number(name, value, *range.start(), range);
-        }
-        for origin in list(&s.cors_origins).filter(|origin| !is_origin(origin)) {
-            let problem = "is not an origin such as https://example.org";
-            self.problems.push(format!("CORS_ORIGINS: '{origin}' {problem}"));
         }
     }
 
@@ -403,7 +409,12 @@ impl Check<'_> {
         }
     }
 
-    fn choice<T: Copy>(&mut self, name: &str, value: &Option<String>, choices: &[(&str, T)]) -> T {
+    pub(super) fn choice<T: Copy>(
+        &mut self,
+        name: &str,
+        value: &Option<String>,
+        choices: &[(&str, T)],
+    ) -> T {
         let text = set(value).unwrap_or(choices[0].0);
         let found = choices.iter().find(|(word, _)| *word == text);
         found.map_or_else(
@@ -432,18 +443,9 @@ impl Check<'_> {
     }
 }
 
-fn list(value: &Option<String>) -> impl Iterator<Item = &str> {
+pub(super) fn list(value: &Option<String>) -> impl Iterator<Item = &str> {
     let items = value.as_deref().unwrap_or("").split(',');
     items.map(str::trim).filter(|item| !item.is_empty())
-}
-
-/// `https://example.org` or `http://localhost:3000`: no path, no name, nothing quoted.
-fn is_origin(text: &str) -> bool {
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    rest.is_some_and(|rest| match rest.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => is_host(host) && port.parse::<u16>().is_ok(),
-        _ => is_host(rest),
-    })
 }
 
 /// A name, an IPv4 address, or an IPv6 address in brackets.
@@ -485,7 +487,7 @@ fn percent_encoded(text: &str) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{Config, Settings, is_origin, with_password};
+    use super::{Config, Settings, with_password};
 
     fn problems(settings: &Settings) -> String {
         Config::resolve(settings, &BTreeMap::new())
@@ -519,24 +521,12 @@ mod tests {
             cache_strict_writes: bad(),
             metrics_addr: bad(),
             redis_retry_on_timeout: bad(),
-            cors_origins: Some("https://example.org, banana, http://a.b/path".to_owned()),
             warm_top: bad(),
             ..Settings::default()
         };
         let problems = problems(&settings);
         for name in ["CACHE_STRICT_WRITES", "METRICS_ADDR", "REDIS_RETRY_ON_TIMEOUT", "WARM_TOP"] {
             assert!(problems.contains(name), "{name} in {problems}");
-        }
-        assert_eq!(problems.matches("CORS_ORIGINS").count(), 2, "{problems}");
-    }
-
-    #[test]
-    fn origins_are_told_from_addresses_with_more_in_them() {
-        for good in ["https://example.org", "http://localhost:3000", "http://[::1]:80"] {
-            assert!(is_origin(good), "{good}");
-        }
-        for bad in ["example.org", "https://", "https://a/b", "https://a:b", "https://u@a", "*"] {
-            assert!(!is_origin(bad), "{bad}");
         }
     }
 

@@ -9,6 +9,9 @@ pub struct Settings {
     /// Where to listen [default: 127.0.0.1:8000]
     #[arg(long, global = true, env = "CAMPUS_ADDR")]
     pub addr: Option<String>,
+    /// Serve one part: user or course; services share database and Redis [default: all]
+    #[arg(long, global = true, env = "CAMPUS_ONLY")]
+    pub only: Option<String>,
     /// sqlite://FILE or postgres://.. [default: sqlite://data/campus.db]
     #[arg(long, global = true, env = "DATABASE_URL")]
     pub database_url: Option<String>,
@@ -27,7 +30,7 @@ pub struct Settings {
     /// Addresses or networks whose X-Forwarded-For is believed, comma separated
     #[arg(long, global = true, env = "TRUSTED_PROXIES", hide_short_help = true)]
     pub trusted_proxies: Option<String>,
-    /// Origins that may call the API from a browser, comma separated (no effect yet)
+    /// Origins that may call the API from a browser, comma separated
     #[arg(long, global = true, env = "CORS_ORIGINS", hide_short_help = true)]
     pub cors_origins: Option<String>,
     /// redis://.. or rediss://..; empty: in-process cache only

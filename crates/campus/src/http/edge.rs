@@ -1,7 +1,7 @@
 //! The outermost layer: one small service instead of a stack of five.
 //!
-//! In this order: a request id, the path without its trailing slash, the route,
-//! a panic caught, the common headers set. It must wrap the whole router, because
+//! In this order: a request id, whether a browser may ask, the path without its trailing slash,
+//! the route, a panic caught, the common headers set. It must wrap the whole router, because
 //! a path has to be changed before it is matched.
 
 use std::convert::Infallible;
@@ -15,13 +15,15 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
+use super::cors::Origins;
 use super::error::{Cause, Problem};
+use super::protection::protect;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -31,6 +33,7 @@ pub struct Edge {
     router: Router,
     ids: Arc<RequestIds>,
     writes: TaskTracker,
+    origins: Origins,
 }
 
 /// Random per process, then counted: unique without asking for randomness every time.
@@ -45,7 +48,13 @@ impl Edge {
         // Without randomness ids are only unique within the process.
         let _ = getrandom::fill(&mut bytes);
         let ids = RequestIds { process: u64::from_le_bytes(bytes), next: AtomicU64::new(1) };
-        Self { router, ids: Arc::new(ids), writes: TaskTracker::new() }
+        let (ids, writes) = (Arc::new(ids), TaskTracker::new());
+        Self { router, ids, writes, origins: Origins::default() }
+    }
+
+    /// Lets the scripts of these web sites read the answers.
+    pub(super) fn open_to(self, origins: Origins) -> Self {
+        Self { origins, ..self }
     }
 
     /// Waits for the writes that run, also for those whose clients went away.
@@ -68,6 +77,10 @@ impl Service<Request> for Edge {
         let id = self.ids.of(request.headers());
         trim_trailing_slash(request.uri_mut());
         let seen = Seen::of(&request);
+        let asked = self.origins.asked(&request);
+        if let Some(answer) = asked.preflight() {
+            return Box::pin(async move { Ok(finished(answer, id)) });
+        }
         let writes = seen.is_write().then(|| self.writes.clone());
         let response = self.router.call(request);
         Box::pin(async move {
@@ -81,13 +94,17 @@ impl Service<Request> for Edge {
                     .unwrap_or_else(|_| Problem::internal().into_response()),
             };
             seen.log(&id, &response);
-            let headers = response.headers_mut();
-            headers.insert(REQUEST_ID, id);
-            let nosniff = HeaderValue::from_static("nosniff");
-            headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
-            Ok(response)
+            asked.allow(response.headers_mut());
+            Ok(finished(response, id))
         })
     }
+}
+
+/// What every answer carries.
+fn finished(mut response: Response, id: HeaderValue) -> Response {
+    response.headers_mut().insert(REQUEST_ID, id);
+    protect(&mut response);
+    response
 }
 
 /// Turns a panic into an answer; the panic hook has logged it.

@@ -40,15 +40,15 @@ impl<S: Sync, T: DeserializeOwned, const LIMIT: usize> FromRequest<S> for Json<T
                 "The body must be application/json",
             ));
         }
-        let body = read_body(request, LIMIT).await?;
+        let body = read_body(request, LIMIT, BODY_TIME).await?;
         parse(&body).map(Self)
     }
 }
 
 /// Reads at most `limit` bytes. What is over the limit is read and thrown away, up
 /// to a point: a client that is still sending would not hear the answer otherwise.
-async fn read_body(request: Request, limit: usize) -> Result<Vec<u8>, Problem> {
-    let read = tokio::time::timeout(BODY_TIME, read_to_end(request, limit));
+async fn read_body(request: Request, limit: usize, within: Duration) -> Result<Vec<u8>, Problem> {
+    let read = tokio::time::timeout(within, read_to_end(request, limit));
     read.await.unwrap_or_else(|_| {
         Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time"))
     })
@@ -312,9 +312,23 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::{HeaderMap, HeaderValue, header};
+    use std::time::Duration;
 
-    use super::{Conditions, accepts_gzip};
+    use axum::body::{Body, Bytes};
+    use axum::extract::Request;
+    use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+    use axum::response::IntoResponse;
+    use futures_util::stream::{self, StreamExt};
+
+    use super::{Conditions, accepts_gzip, read_body};
+
+    #[tokio::test]
+    async fn a_body_that_stops_arriving_is_408() {
+        let some = stream::iter([Ok::<Bytes, std::io::Error>(Bytes::from_static(b"{"))]);
+        let request = Request::new(Body::from_stream(some.chain(stream::pending())));
+        let refused = read_body(request, 10, Duration::from_millis(20)).await.err().unwrap();
+        assert_eq!(refused.into_response().status(), StatusCode::REQUEST_TIMEOUT);
+    }
 
     fn headers(name: header::HeaderName, value: &'static str) -> HeaderMap {
         let mut headers = HeaderMap::new();

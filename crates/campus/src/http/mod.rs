@@ -8,6 +8,7 @@ mod cache;
 mod certificates;
 mod clearing;
 mod content;
+mod cors;
 mod courses;
 mod csv;
 mod definitions;
@@ -21,6 +22,7 @@ mod health;
 mod metrics;
 mod page;
 mod progress;
+mod protection;
 mod roster;
 mod server;
 mod sessions;
@@ -32,6 +34,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::StatusCode;
+use axum::routing::any;
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi as _};
@@ -42,14 +45,33 @@ pub use metrics::metrics_service;
 pub use server::{Draining, serve};
 
 use crate::app::App;
+use crate::config::Service;
 use crate::meters::Meters;
+use cors::Origins;
 use error::Problem;
 
-/// Everything clients can ask for, and its description.
-fn routes() -> (Router<Arc<App>>, OpenApi) {
-    let (router, api) = OpenApiRouter::with_openapi(Description::openapi())
-        .merge(sessions::routes())
-        .merge(users::routes())
+/// Everything clients can ask a service for, and its description.
+fn routes(service: Service) -> (Router<Arc<App>>, OpenApi) {
+    let mut described = OpenApiRouter::with_openapi(Description::openapi());
+    if service.has_users() {
+        described = described.merge(user_routes());
+    }
+    if service.has_courses() {
+        described = described.merge(course_routes());
+    }
+    let (router, api) = described.merge(operator_routes()).split_for_parts();
+    let router = elsewhere(router, service);
+    (router.merge(site::routes(&api, service)).merge(metrics::routes()), api)
+}
+
+/// Accounts and people.
+fn user_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().merge(sessions::routes()).merge(users::routes())
+}
+
+/// Courses and all that is done with them.
+fn course_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
         .merge(courses::routes())
         .merge(content::routes())
         .merge(enrollments::routes())
@@ -59,25 +81,47 @@ fn routes() -> (Router<Arc<App>>, OpenApi) {
         .merge(analytics::routes())
         .merge(events::routes())
         .merge(articles::routes())
+}
+
+/// What every service has: how it is, and what it caches.
+fn operator_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
         .merge(health::routes())
         .merge(cache::routes())
         .merge(clearing::routes())
         .merge(definitions::routes())
         .merge(entries::routes())
         .merge(system::routes())
-        .split_for_parts();
-    (router.merge(site::routes(&api)).merge(metrics::routes()), api)
+}
+
+/// Says of the paths of the other service that they are there.
+fn elsewhere(router: Router<Arc<App>>, service: Service) -> Router<Arc<App>> {
+    let (other, theirs) = match service {
+        Service::All => return router,
+        Service::User => (Service::Course, course_routes()),
+        Service::Course => (Service::User, user_routes()),
+    };
+    let (name, other) = (service.name(), other.name());
+    let detail = format!(
+        "This is the {name} service; the {other} service of this installation has that path"
+    );
+    let problem = Problem::new(StatusCode::NOT_FOUND, detail);
+    theirs.get_openapi().paths.paths.keys().fold(router, |router, path| {
+        let problem = problem.clone();
+        router.route(path, any(move || async move { problem }))
+    })
 }
 
 /// The whole service, as the server and the tests run it.
 pub fn service(app: Arc<App>) -> Edge {
     let meters = Arc::clone(&app.meters);
-    middleware(router(app), meters)
+    let origins = Origins::new(&app.cors_origins);
+    middleware(router(app), meters).open_to(origins)
 }
 
 /// Every route, without what surrounds them all.
 pub fn router(app: Arc<App>) -> Router {
-    routes().0.with_state(app)
+    routes(app.service).0.with_state(app)
 }
 
 /// What every request passes, from the outside in. The rest (body limits, signing
@@ -93,9 +137,9 @@ pub fn middleware(router: Router, meters: Arc<Meters>) -> Edge {
     Edge::new(router)
 }
 
-/// The description of the API.
-pub fn openapi() -> OpenApi {
-    routes().1
+/// The description of a service's API.
+pub fn openapi(service: Service) -> OpenApi {
+    routes(service).1
 }
 
 #[derive(utoipa::OpenApi)]

@@ -48,7 +48,7 @@ pub async fn serve(listener: TcpListener, edge: Edge, stop: impl Future<Output =
         tokio::select! {
             () = &mut stop => return Draining { connections, edge },
             (stream, from, place) = accept(&listener, &places) => {
-                let served = connection(stream, from, edge.clone(), connections.watcher());
+                let served = connection(stream, from, edge.clone(), connections.watcher(), QUIET);
                 tokio::spawn(async move {
                     served.await;
                     drop(place);
@@ -90,7 +90,13 @@ fn is_the_clients(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-async fn connection(stream: TcpStream, from: SocketAddr, edge: Edge, watcher: Watcher) {
+async fn connection(
+    stream: TcpStream,
+    from: SocketAddr,
+    edge: Edge,
+    watcher: Watcher,
+    quiet: Duration,
+) {
     // Small answers must not wait for more bytes to come.
     let _ = stream.set_nodelay(true);
     let activity = Arc::new(Activity::default());
@@ -98,7 +104,7 @@ async fn connection(stream: TcpStream, from: SocketAddr, edge: Edge, watcher: Wa
     let builder = Builder::new(TokioExecutor::new());
     let served = builder.serve_connection(TokioIo::new(stream), requests);
     let mut served = pin!(watcher.watch(served));
-    let mut checks = interval_at(Instant::now() + QUIET, QUIET);
+    let mut checks = interval_at(Instant::now() + quiet, quiet);
     checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut known = 0;
     loop {
@@ -232,7 +238,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::Notify;
 
-    use super::{Activity, Edge, Running, Streamed, serve, watched};
+    use super::{Activity, Edge, GracefulShutdown, Running, Streamed, connection, serve, watched};
 
     #[test]
     fn a_connection_is_quiet_when_nothing_runs_and_nothing_was_started() {
@@ -261,6 +267,17 @@ mod tests {
         assert!(stream.frame().await.is_some());
         assert!(!activity.is_quiet_since(&mut known), "it took something");
         assert!(activity.is_quiet_since(&mut known));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_its_time_with_the_headers_is_hung_up_on() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nx-slow: ").await.unwrap();
+        let (stream, from) = listener.accept().await.unwrap();
+        let (edge, watcher) = (Edge::new(Router::new()), GracefulShutdown::new().watcher());
+        connection(stream, from, edge, watcher, Duration::from_millis(20)).await;
+        assert_eq!(client.read(&mut [0]).await.unwrap_or(0), 0, "nothing comes any more");
     }
 
     #[tokio::test]

@@ -14,11 +14,8 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use super::answer::Sent;
 use super::extract::Conditions;
 use crate::app::App;
+use crate::config::Service;
 use crate::reads::Body;
-
-/// Nothing from elsewhere, and no inline script: the pages need neither.
-const PAGE_POLICY: &str = "default-src 'self'; img-src 'self' data:; style-src 'self'; \
-     object-src 'none'; base-uri 'none'; frame-ancestors 'none'";
 
 /// What browsers ask for by themselves: a shelf with three books.
 const ICON: &[u8] = b"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 16 16\">\
@@ -26,8 +23,16 @@ const ICON: &[u8] = b"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 16
     <path fill=\"#d9822b\" d=\"M10.2 3.6l2.9-.8 2 8.6-2.9.8z\"/>\
     <path fill=\"#333\" d=\"M1 13h14v1.5H1z\"/></svg>";
 
-pub(super) fn routes(api: &OpenApi) -> Router<Arc<App>> {
+/// The catalogue page belongs to the courses; the description is each service's own.
+pub(super) fn routes(api: &OpenApi, service: Service) -> Router<Arc<App>> {
     let description = api.to_json().unwrap_or_default();
+    let pages = if service.has_courses() { catalogue() } else { Router::new() };
+    pages
+        .route("/openapi.json", file("application/json", description.into()))
+        .merge(SwaggerUi::new("/docs").config(Config::from("/openapi.json")))
+}
+
+fn catalogue() -> Router<Arc<App>> {
     Router::new()
         .route("/", page("text/html; charset=utf-8", include_bytes!("../../web/index.html")))
         .route(
@@ -36,8 +41,6 @@ pub(super) fn routes(api: &OpenApi) -> Router<Arc<App>> {
         )
         .route("/style.css", page("text/css; charset=utf-8", include_bytes!("../../web/style.css")))
         .route("/favicon.ico", page("image/svg+xml", ICON))
-        .route("/openapi.json", file("application/json", description.into()))
-        .merge(SwaggerUi::new("/docs").config(Config::from("/openapi.json")))
 }
 
 fn page(kind: &'static str, bytes: &'static [u8]) -> axum::routing::MethodRouter<Arc<App>> {
@@ -61,10 +64,6 @@ fn serve(kind: &'static str, body: &Body, conditions: &Conditions) -> Response {
         return response;
     }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    if kind.starts_with("text/html") {
-        let policy = HeaderValue::from_static(PAGE_POLICY);
-        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
-    }
     let bytes = sent.bytes(headers, conditions);
     *response.body_mut() = HttpBody::from(bytes);
     response

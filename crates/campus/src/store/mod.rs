@@ -21,6 +21,7 @@ mod outbox;
 mod plans;
 mod private;
 mod progress;
+pub mod servers;
 mod tables;
 mod tokens;
 mod users;

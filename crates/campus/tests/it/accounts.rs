@@ -8,7 +8,7 @@ use campus::clock::Clock;
 use campus::model::{Role, Timestamp};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
-use sha2::Sha256;
+use sha2::{Sha256, Sha512};
 
 use crate::support::{Answer, Person, SECRET, TestApp, run};
 
@@ -262,6 +262,77 @@ fn forged(header: &Value, claims: &Value, key: &str) -> String {
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
+/// With our own secret, but by an algorithm that is not ours.
+fn signed_with_hs512(claims: &Value) -> String {
+    let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
+    let signed = format!("{}.{}", part(&json!({"alg": "HS512", "typ": "JWT"})), part(claims));
+    let mac = Hmac::<Sha512>::new_from_slice(SECRET.as_bytes()).expect("any key will do");
+    let signature = mac.chain_update(&signed).finalize().into_bytes();
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+/// Claims with one of them changed, or taken away.
+fn with(claims: &Value, name: &str, value: Option<Value>) -> Value {
+    let mut claims = claims.clone();
+    let fields = claims.as_object_mut().expect("claims");
+    match value {
+        Some(value) => fields.insert(name.to_owned(), value),
+        None => fields.remove(name),
+    };
+    claims
+}
+
+/// Good claims under headers and signatures that are not ours.
+fn signed_otherwise(claims: &Value) -> Vec<(&'static str, String)> {
+    let hs256 = json!({"alg": "HS256", "typ": "JWT"});
+    let own_key = json!({"alg": "HS256", "jwk": {"kty": "oct", "k": ""}, "kid": "/dev/null"});
+    let good = forged(&hs256, claims, SECRET);
+    let unsigned = forged(&json!({"alg": "none"}), claims, SECRET);
+    let without_signature = format!("{}.", unsigned.rsplit_once('.').unwrap().0);
+    vec![
+        ("alg none, without a signature", without_signature),
+        ("alg none, with a signature", unsigned),
+        ("none in other letters", forged(&json!({"alg": "nOnE"}), claims, SECRET)),
+        ("another algorithm in the header", forged(&json!({"alg": "HS512"}), claims, SECRET)),
+        ("signed with HS512", signed_with_hs512(claims)),
+        ("RS256 with the secret as its key", forged(&json!({"alg": "RS256"}), claims, SECRET)),
+        ("no algorithm", forged(&json!({"typ": "JWT"}), claims, SECRET)),
+        ("a header that is no object", forged(&json!("HS256"), claims, SECRET)),
+        ("a critical extension", forged(&json!({"alg": "HS256", "crit": ["x"]}), claims, SECRET)),
+        ("another key", forged(&hs256, claims, "a key of somebody else, just as long")),
+        ("an empty key", forged(&hs256, claims, "")),
+        ("a key that it brings along", forged(&own_key, claims, "")),
+        ("claims that are no object", forged(&hs256, &json!([1, 2]), SECRET)),
+        ("cut short", good[..good.len() - 3].to_owned()),
+        ("garbage", "garbage".to_owned()),
+        ("two dots", "..".to_owned()),
+        ("very long", "a".repeat(4000)),
+        ("nothing", String::new()),
+    ]
+}
+
+/// What is wrong, the claim, and what stands there.
+fn wrong_claims(now: i64) -> Vec<(&'static str, &'static str, Option<Value>)> {
+    vec![
+        ("a refresh token's type", "typ", Some(json!("refresh"))),
+        ("expired", "exp", Some(json!(now))),
+        ("a lifetime in text", "exp", Some(json!("9999999999"))),
+        ("no expiry", "exp", Some(Value::Null)),
+        ("from the future", "iat", Some(json!(now + 3600))),
+        ("not valid yet", "nbf", Some(json!(now + 3600))),
+        ("another issuer", "iss", Some(json!("elsewhere"))),
+        ("for others", "aud", Some(json!(["elsewhere", "them"]))),
+        ("an unknown role", "role", Some(json!("god"))),
+        ("no number", "sub", Some(json!("me"))),
+        ("huge", "x", Some(json!("a".repeat(20_000)))),
+        ("without an expiry", "exp", None),
+        ("without a subject", "sub", None),
+        ("without a role", "role", None),
+        ("without a type", "typ", None),
+        ("without a time of issue", "iat", None),
+    ]
+}
+
 #[tokio::test]
 async fn a_token_that_this_server_did_not_sign_for_this_use_is_refused() {
     let app = TestApp::with_clock(Clock::manual(START)).await;
@@ -269,35 +340,12 @@ async fn a_token_that_this_server_did_not_sign_for_this_use_is_refused() {
     let now = START.0 / 1_000_000;
     let claims = json!({"sub": root.id.to_string(), "role": "admin", "typ": "access",
         "iat": now, "exp": now + 900});
-    let changed = |name: &str, value: Value| {
-        let mut claims = claims.clone();
-        claims[name] = value;
-        claims
-    };
-    let hs256 = json!({"alg": "HS256", "typ": "JWT"});
-    let good = forged(&hs256, &claims, SECRET);
+    let signed = |claims: &Value| forged(&json!({"alg": "HS256", "typ": "JWT"}), claims, SECRET);
+    let good = signed(&claims);
     app.get("/auth/me").bearer(&good).await.expect(200);
-    let unsigned = forged(&json!({"alg": "none"}), &claims, SECRET);
-    let without_signature = format!("{}.", unsigned.rsplit_once('.').unwrap().0);
-    let bad = [
-        ("alg none, without a signature", without_signature),
-        ("alg none, with a signature", unsigned),
-        ("another algorithm", forged(&json!({"alg": "HS512"}), &claims, SECRET)),
-        ("a critical extension", forged(&json!({"alg": "HS256", "crit": ["x"]}), &claims, SECRET)),
-        ("another key", forged(&hs256, &claims, "a key of somebody else, just as long")),
-        ("a refresh token's type", forged(&hs256, &changed("typ", json!("refresh")), SECRET)),
-        ("expired", forged(&hs256, &changed("exp", json!(now)), SECRET)),
-        ("from the future", forged(&hs256, &changed("iat", json!(now + 3600)), SECRET)),
-        ("an unknown role", forged(&hs256, &changed("role", json!("god")), SECRET)),
-        ("no number", forged(&hs256, &changed("sub", json!("me")), SECRET)),
-        ("no expiry", forged(&hs256, &changed("exp", Value::Null), SECRET)),
-        ("cut short", good[..good.len() - 3].to_owned()),
-        ("garbage", "garbage".to_owned()),
-        ("two dots", "..".to_owned()),
-        ("very long", "a".repeat(4000)),
-        ("nothing", String::new()),
-    ];
-    for (what, token) in bad {
+    let wrong = wrong_claims(now).into_iter();
+    let wrong = wrong.map(|(what, name, value)| (what, signed(&with(&claims, name, value))));
+    for (what, token) in signed_otherwise(&claims).into_iter().chain(wrong) {
         for path in ["/auth/me", "/courses", "/cache/stats"] {
             let answer = app.get(path).bearer(&token).await;
             assert_eq!(answer.status, 401, "{what} on {path}");
@@ -306,9 +354,12 @@ async fn a_token_that_this_server_did_not_sign_for_this_use_is_refused() {
     }
     app.get("/auth/me").header("authorization", format!("Basic {good}")).await.refused(401);
     app.get("/auth/me").header("authorization", format!("bearer {good}")).await.expect(200);
+    // One that others have made for us, with our secret.
+    let named = with(&claims, "aud", Some(json!(["elsewhere", "campus"])));
+    app.get("/auth/me").bearer(&signed(&named)).await.expect(200);
     // Well-formed, and of somebody who does not exist.
-    let stranger = forged(&hs256, &changed("sub", json!("999999")), SECRET);
-    app.get("/auth/me").bearer(&stranger).await.refused(401);
+    let stranger = with(&claims, "sub", Some(json!("999999")));
+    app.get("/auth/me").bearer(&signed(&stranger)).await.refused(401);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod m0004_certificates;
 mod m0005_articles;
 mod m0006_figures;
 mod m0008_operations;
+mod m0010_servers;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait, async_trait};
 
@@ -23,6 +24,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_articles::Migration),
             Box::new(m0006_figures::Migration),
             Box::new(m0008_operations::Migration),
+            Box::new(m0010_servers::Migration),
         ]
     }
 }
