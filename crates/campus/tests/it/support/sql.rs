@@ -35,6 +35,11 @@ impl Sql {
         self.number("SELECT COUNT(*) FROM outbox").await
     }
 
+    /// Those that name what a write made old; the others are further events of the same write.
+    pub(crate) async fn naming_rows(&self) -> i64 {
+        self.number("SELECT COUNT(*) FROM outbox WHERE names <> ''").await
+    }
+
     pub(crate) async fn undone(&self) -> i64 {
         self.number("SELECT COUNT(*) FROM outbox WHERE done_at IS NULL").await
     }
