@@ -39,7 +39,8 @@ pub struct Explanation<V> {
     /// What a read would be answered with now, without loading; `Some(None)` if that is "there is
     /// no such thing".
     pub value: Option<Option<Arc<V>>>,
-    /// Why this process ran the loader last. The last thousand misses are remembered.
+    /// Why a read in the default mode last had to load here. About a thousand are remembered, and a
+    /// younger one may take the place of any.
     pub last_miss: Option<LastMiss>,
 }
 
@@ -124,7 +125,7 @@ impl<By> Verdict<By> {
     }
 }
 
-/// Names by their places in [`names_of`].
+/// Names by their places in `plan::names_of`.
 impl Verdict<usize> {
     /// Says more of a look than [`Sight::judge`], which only needs to know that an entry is dead.
     pub(crate) fn of(

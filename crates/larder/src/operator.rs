@@ -95,7 +95,9 @@ impl Cache {
 
     /// A number that changes with every invalidation of `tag` that this process makes or hears of,
     /// and sometimes without one. For what an application keeps beside the cache: if the number is
-    /// another one, look again.
+    /// another one, look again. Ask for the number before you look, or what happens in between is
+    /// lost. While the backplane is away nothing is heard of other processes, and the number stands
+    /// still.
     ///
     /// ```
     /// # use larder::{Cache, Tag};
@@ -134,7 +136,9 @@ impl Cache {
     /// and go.
     ///
     /// # Errors
-    /// If Redis is not connected, refuses SCAN, or does not answer within the operation timeout.
+    /// If Redis is not connected, refuses SCAN, or does not answer a step within the operation
+    /// timeout. There is a step for every 500 keys in Redis, whoever's they are: with millions of
+    /// others it takes minutes, so wrap it in a timeout.
     ///
     /// # Cancel safety
     /// Safe.

@@ -123,7 +123,7 @@ impl Cache {
     /// this process. Other processes are told by the row in the outbox, once it is visible.
     ///
     /// `outcome` asks the database until it knows (PostgreSQL: `pg_xact_status`); it runs in a task
-    /// of its own. If it panics, the write counts as committed.
+    /// of its own. If it panics, neither tier answers for the names again in this process.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -136,9 +136,15 @@ impl Cache {
         inner.stamps.soil(&row.hashes);
         inner.stamps.bump(&row.hashes);
         tokio::spawn(async move {
-            let ended = AssertUnwindSafe(outcome).catch_unwind().await;
-            // Who panicked does not know: it may be in the database.
-            if !matches!(ended, Ok(Outcome::Aborted)) {
+            let Ok(ended) = AssertUnwindSafe(outcome).catch_unwind().await else {
+                // Nobody will ever know, and a COMMIT may still become visible: loads are all that is
+                // safe for these names.
+                tracing::error!(
+                    "the outcome of a write in doubt panicked; its names bypass the cache"
+                );
+                return;
+            };
+            if ended == Outcome::Committed {
                 inner.apply_or_queue(Arc::clone(&row)).await;
             }
             inner.stamps.clean(&row.hashes);

@@ -83,8 +83,9 @@ impl Policy {
         self.soft = change.soft.unwrap_or(self.soft);
         self.hard = change.hard.unwrap_or(self.hard).max(self.soft);
         self.l1 = change.l1.or(self.l1);
-        self.is_changed = change.soft.is_some() || change.hard.is_some();
-        if change.enabled == Some(false) {
+        let is_off = change.enabled == Some(false);
+        self.is_changed = change.soft.is_some() || change.hard.is_some() || is_off;
+        if is_off {
             // Whoever has begun before it was turned off stores nothing any more.
             (self.soft, self.hard, self.negative) = Default::default();
         }

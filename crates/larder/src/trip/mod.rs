@@ -222,8 +222,14 @@ impl<K: CacheKey> Trip<K> {
                         self.seen = Some((entry, head));
                         if is_stale { Event::Stale(head) } else { Event::Fresh }
                     }
-                    Err(Unusable::Corrupt) => self.corrupt(head),
-                    Err(Unusable::Nothing) => Event::Dead(head),
+                    Err(Unusable::Corrupt) => {
+                        self.verdict = Some(Verdict::Foreign);
+                        self.corrupt(head)
+                    }
+                    Err(Unusable::Nothing) => {
+                        self.verdict = Some(Verdict::Absent);
+                        Event::Dead(head)
+                    }
                 }
             }
         }
@@ -380,7 +386,7 @@ impl<K: CacheKey> Trip<K> {
     {
         let began = Moment { unix: self.inner.clock.unix(), local: self.inner.clock.now() };
         self.note_miss();
-        let limit = self.policy.load_timeout.min(LONGEST_LOAD);
+        let limit = self.policy.load_timeout;
         match run(&self.inner, self.plan.namespace, load, limit).await {
             Ok(loaded) => {
                 if is_seeded(Bug::T4) {

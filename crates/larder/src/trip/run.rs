@@ -5,6 +5,7 @@ use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use futures_util::FutureExt;
 use tokio::time;
 
+use super::LONGEST_LOAD;
 use crate::{
     Loaded,
     cache::Inner,
@@ -25,6 +26,7 @@ where
     L: Into<Loaded<V>>,
     E: Send + Sync + 'static,
 {
+    let limit = limit.min(LONGEST_LOAD);
     let deadline = time::Instant::now() + limit;
     let guarded = AssertUnwindSafe(async move {
         let _turn = inner.namespaces.may_load(namespace).await;

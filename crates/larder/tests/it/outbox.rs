@@ -80,7 +80,7 @@ async fn what_was_loaded_while_a_commit_was_in_doubt_is_not_kept() {
 }
 
 #[tokio::test]
-async fn an_outcome_that_panics_counts_as_committed() {
+async fn names_whose_outcome_panics_are_answered_by_no_tier() {
     let redis = Redis::start().await;
     for tiers in Tiers::ALL {
         let (cache, database) = (tiers.cache(&redis).await, Database::default());
@@ -88,14 +88,9 @@ async fn an_outcome_that_panics_counts_as_committed() {
         let written = database.write();
         cache.invalidate_in_doubt(names(), async { panic!("a bug of the application") });
         assert_eq!(database.read(&cache, 1).await.value.version, written, "{tiers:?}");
-        let loads = || database.loads();
-        while {
-            let before = loads();
-            database.read(&cache, 1).await;
-            loads() > before
-        } {
-            tokio::time::sleep(Duration::from_millis(5)).await; // until it is cached again
-        }
+        // Another server of the database commits later than anybody knows.
+        let late = database.write();
+        assert_eq!(database.read(&cache, 1).await.value.version, late, "{tiers:?}");
     }
 }
 
