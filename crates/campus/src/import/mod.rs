@@ -7,12 +7,14 @@ mod articles;
 mod courses;
 mod courses_csv;
 mod demo;
+pub mod edify;
 mod input;
 mod json;
 mod mslearn;
 pub mod oulad;
 mod problem;
 pub mod synthetic;
+mod table;
 #[cfg(test)]
 mod tests;
 

@@ -35,7 +35,7 @@ use sea_orm::{
 };
 use sea_orm_migration::MigratorTrait;
 
-pub use self::catalogue::{Counts, Imported};
+pub use self::catalogue::{Counts, Imported, ImportedIds};
 use connect::Connections;
 pub use connect::{Location, without_password};
 pub use enrollments::Ended;

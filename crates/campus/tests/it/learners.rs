@@ -327,25 +327,74 @@ fn a_replay_counts_what_the_cache_was_good_for() {
     tables.write("clicks_2014B.csv", log);
     let folder = tables.path().display().to_string();
     let database = tables.sqlite();
-    let replay = ["replay", &folder, "--log", "clicks_2014B", "--uncached", "5", "--every", "101"];
+    let replay =
+        ["replay", "oulad", &folder, "--log", "clicks_2014B", "--uncached", "5", "--every", "101"];
     let output = run(tables.home(), &on(&database), &replay);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{output:?}");
-    assert!(text.starts_with("10 requests, 1 completions, L1 only"), "{text}");
+    assert!(text.starts_with("10 requests, 1 of them write, L1 only"), "{text}");
     for row in [
         "| `progress` | 10 | 80.00 % | 80.00 % | 0.00 % | 2 |",
         "| `content` | 10 | 90.00 % | 90.00 % | 0.00 % | 1 |",
-        "| `CACHE_ENABLED=false` | 5 | 35 | 7.000 |",
+        "| `CACHE_ENABLED=false` | 15 | 35 | 2.333 |",
         "| TTL alone | 0.00 % | 0.00 % | 0.00 % | 0 |",
         "| what writes end, no TTL | 90.00 % | 90.00 % | 80.00 % | 0 |",
     ] {
         assert!(text.contains(row), "{row} is not in\n{text}");
     }
-    let nobody = ["replay", &folder, "--log", "clicks_2014B", "--every", "5000"];
+    let nobody = ["replay", "oulad", &folder, "--log", "clicks_2014B", "--every", "5000"];
     let nothing = run(tables.home(), &on(&database), &nobody);
     assert!(String::from_utf8_lossy(&nothing.stderr).contains("nothing to play"), "{nothing:?}");
     let again = run(tables.home(), &on(&database), &replay);
     assert!(!again.status.success());
     let told = String::from_utf8_lossy(&again.stderr).into_owned();
     assert!(told.contains("a replay needs a database of its own"), "{told}");
+}
+
+const MOODLE: &str = "ts,course,user_id,cm_id,component,event_name,class,write_scope
+2017-03-05T05:28,Module 3,394,,System,Course viewed,read,
+2017-03-05T05:29,Module 3,394,,System,Course viewed,read,
+2017-03-05T05:31,Module 3,394,1480,File,Course module viewed,read,
+2017-03-05T05:31,Module 3,394,,System,Course activity completion updated,write,learner
+2017-03-05T05:32,Module 3,394,,System,Course viewed,read,
+2017-03-05T05:33,Module 3,394,1480,File,Course module viewed,read,
+2017-03-05T05:40,Module 3,7,1480,File,Course module updated,write,course
+2017-03-05T05:41,Module 3,394,1480,File,Course module viewed,read,
+2017-03-05T05:42,Module 3,7,,System,Course updated,write,course
+2017-03-05T05:43,Module 3,394,,System,Course viewed,read,
+2017-03-05T05:44,Module 3,394,,System,User unenrolment updated,write,enrolment
+2017-03-05T05:45,Module 3,394,,System,Course viewed,read,
+2017-03-05T05:46,Module 3,,,System,List Submissions,read,
+2017-03-05T05:46,Module 3,,,System,Add Submission,write,learner
+";
+
+/// Of five views of the course's page two load it (the first, and the one after its edit), and four
+/// the progress: at first, after the time spent, after the edit of the content, after coming back.
+#[test]
+fn a_replay_of_a_moodle_plays_the_writes_of_learners_and_teachers() {
+    let home = TempDir::new().unwrap();
+    let write = |text: &str| fs::write(home.path().join("events.csv"), text).unwrap();
+    let folder = home.path().display().to_string();
+    let database = format!("sqlite://{folder}/replay.db");
+    let replay = || run(home.path(), &on(&database), &["replay", "edify", &folder]);
+    write(&MOODLE.replace("write,enrolment", "write,nobody"));
+    let refused = String::from_utf8_lossy(&replay().stderr).into_owned();
+    assert!(refused.contains("events.csv:12: class: is neither a read nor a write"), "{refused}");
+    write(MOODLE);
+    let output = replay();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    assert!(text.starts_with("12 requests, 4 of them write, L1 only"), "{text}");
+    for row in [
+        "| `content` | 3 | 33.33 % | 33.33 % | 0.00 % | 2 |",
+        "| `progress` | 5 | 20.00 % | 20.00 % | 0.00 % | 4 |",
+        "| drop and enroll | 1 |",
+        "| edit content | 1 |",
+        "| edit course | 1 |",
+        "| report time | 1 |",
+        "| TTL alone | 60.00 % | 66.67 % | 60.00 % | 3 |",
+        "| what writes end, no TTL | 60.00 % | 33.33 % | 20.00 % | 0 |",
+    ] {
+        assert!(text.contains(row), "{row} is not in\n{text}");
+    }
 }

@@ -1,17 +1,14 @@
-//! The log at its own pace, in a model: the replay takes minutes for most of a year, so nothing in
-//! it gets old. Here it does, by a clock that is made up: the log has days and no times, so a
-//! day's requests are spread evenly over its 24 hours.
+//! The log at its own pace, in a model: the replay takes minutes for years, so nothing in it gets
+//! old. Here it does, by the time of each request.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use super::player::Player;
-use crate::import::oulad::Visit;
+use super::script::{Act, Request};
 
 /// How long answers live, in seconds: what the documents give these three views.
 pub(super) const COURSE: f64 = 600.0;
 pub(super) const CONTENT: f64 = 900.0;
 pub(super) const PROGRESS: f64 = 600.0;
-const DAY: f64 = 86_400.0;
 
 /// How a cache is kept fresh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,9 +32,9 @@ pub(super) struct Counted {
 /// The views in the order course page, content, progress.
 pub(super) type Views = [Counted; 3];
 
-pub(super) fn compare(visits: &[Visit], player: &Player) -> Vec<(Fresh, Views)> {
+pub(super) fn compare(requests: &[Request]) -> Vec<(Fresh, Views)> {
     [Fresh::Ttl, Fresh::TtlAndWrites, Fresh::Writes]
-        .map(|fresh| (fresh, simulate(visits, player, fresh)))
+        .map(|fresh| (fresh, simulate(requests, fresh)))
         .into()
 }
 
@@ -55,7 +52,7 @@ struct Entry {
 struct View {
     ttl: f64,
     fresh: Fresh,
-    entries: HashMap<(u32, i64), Entry>,
+    entries: HashMap<(i64, i64), Entry>,
     counted: Counted,
 }
 
@@ -64,7 +61,7 @@ impl View {
         Self { ttl, fresh, entries: HashMap::new(), counted: Counted::default() }
     }
 
-    fn read(&mut self, key: (u32, i64), now: f64, version: u32, ended: u32) {
+    fn read(&mut self, key: (i64, i64), now: f64, version: u32, ended: u32) {
         self.counted.reads += 1;
         let lives = |entry: &Entry| match self.fresh {
             Fresh::Ttl => now - entry.filled < self.ttl,
@@ -83,30 +80,53 @@ impl View {
     }
 }
 
-fn simulate(visits: &[Visit], player: &Player, fresh: Fresh) -> Views {
+/// How often each thing was written, by what it is of.
+#[derive(Default)]
+struct Writes {
+    course: HashMap<i64, u32>,
+    content: HashMap<i64, u32>,
+    /// Of a learner in a course.
+    place: HashMap<(i64, i64), u32>,
+    /// Of a learner in any course: what ends all that is cached of their progress.
+    learner: HashMap<i64, u32>,
+}
+
+impl Writes {
+    fn note(&mut self, act: Act, person: i64, course_id: i64) {
+        match act {
+            Act::OpenCourse | Act::OpenLesson | Act::SeeProgress => {}
+            Act::Complete | Act::SpendTime | Act::Reenroll => {
+                *self.place.entry((person, course_id)).or_default() += 1;
+                *self.learner.entry(person).or_default() += 1;
+            }
+            Act::EditContent => *self.content.entry(course_id).or_default() += 1,
+            Act::EditCourse => *self.course.entry(course_id).or_default() += 1,
+        }
+    }
+}
+
+fn simulate(requests: &[Request], fresh: Fresh) -> Views {
     let mut course = View::new(COURSE, fresh);
     let mut content = View::new(CONTENT, fresh);
     let mut progress = View::new(PROGRESS, fresh);
-    let mut seen = HashSet::new();
-    let mut done: HashMap<(u32, i64), u32> = HashMap::new();
-    let mut ended: HashMap<u32, u32> = HashMap::new();
-    for day in visits.chunk_by(|a, b| a.day == b.day) {
-        for (place, &visit) in day.iter().enumerate() {
-            let Ok(lesson) = player.lesson(visit) else {
-                continue;
-            };
-            let share = (place as f64 + 0.5) / day.len() as f64;
-            let now = f64::from(visit.day) * DAY + share * DAY;
-            let (student, course_id) = (visit.student, lesson.course_id);
-            course.read((0, course_id), now, 0, 0);
-            content.read((0, course_id), now, 0, 0);
-            let mine = done.entry((student, course_id)).or_default();
-            // A completion ends what its learner has in every course.
-            let all = ended.entry(student).or_default();
-            progress.read((student, course_id), now, *mine, *all);
-            if seen.insert((student, visit.site)) {
-                *mine += 1;
-                *all += 1;
+    let mut writes = Writes::default();
+    for &Request { at, person, course_id, acts, .. } in requests {
+        for &act in acts {
+            let of_course = writes.course.get(&course_id).copied().unwrap_or(0);
+            let of_content = writes.content.get(&course_id).copied().unwrap_or(0);
+            match act {
+                Act::OpenCourse => course.read((0, course_id), at, of_course, of_course),
+                // An edit of a course ends its content too, which has not changed by it.
+                Act::OpenLesson => {
+                    content.read((0, course_id), at, of_content, of_content + of_course);
+                }
+                Act::SeeProgress => {
+                    let mine = writes.place.get(&(person, course_id)).copied().unwrap_or(0);
+                    let all = writes.learner.get(&person).copied().unwrap_or(0);
+                    let (version, ended) = (mine + of_content, all + of_content);
+                    progress.read((person, course_id), at, version, ended);
+                }
+                _ => writes.note(act, person, course_id),
             }
         }
     }

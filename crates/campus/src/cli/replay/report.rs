@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::paced::{Counted, Fresh, Views};
 use super::player::Played;
-use crate::import::oulad::Visit;
+use super::script::{Act, Request};
 use crate::reads::{NamespaceReport, RedisState};
 
 pub(super) struct Report<'a> {
-    pub(super) visits: &'a [Visit],
+    pub(super) requests: &'a [Request],
     pub(super) cached: Played,
     pub(super) uncached: Played,
     pub(super) paced: Vec<(Fresh, Views)>,
@@ -27,12 +27,13 @@ impl fmt::Display for Report<'_> {
 
 impl Report<'_> {
     fn head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Played { requests, completions, took, ref cache, .. } = self.cached;
+        let Played { requests, took, ref cache, .. } = self.cached;
+        let writes = self.cached.acts(|act| !act.is_read());
         let tiers = if cache.redis == RedisState::Off { "L1 only" } else { "L1 and Redis" };
         let reads: u64 = cache.namespaces.iter().map(reads).sum();
         writeln!(
             f,
-            "{requests} requests, {completions} completions, {tiers}: {reads} cached reads in {}\n",
+            "{requests} requests, {writes} of them write, {tiers}: {reads} cached reads in {}\n",
             seconds(took)
         )
     }
@@ -55,37 +56,39 @@ impl Report<'_> {
         writeln!(f)
     }
 
-    /// The same for each request of both runs: the one without a cache is shorter.
+    /// For each read of both runs: the one without a cache is shorter and has no writes.
     fn database(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let each = |played: &Played| {
             let loads: u64 = played.cache.namespaces.iter().map(|n| n.loads).sum();
-            (loads, loads as f64 / played.requests.max(1) as f64)
+            let reads = played.acts(Act::is_read);
+            (reads, loads, loads as f64 / reads.max(1) as f64)
         };
-        let ((with, with_each), (without, without_each)) =
-            (each(&self.cached), each(&self.uncached));
-        let saved = 100.0 * (1.0 - with_each / without_each);
-        writeln!(f, "| loads from the database | requests | loads | a request |")?;
+        let (reads, loads, with) = each(&self.cached);
+        writeln!(f, "| loads from the database | reads | loads | a read |")?;
         writeln!(f, "| --- | ---: | ---: | ---: |")?;
-        writeln!(f, "| with the cache | {} | {with} | {with_each:.3} |", self.cached.requests)?;
-        let requests = self.uncached.requests;
-        writeln!(f, "| `CACHE_ENABLED=false` | {requests} | {without} | {without_each:.3} |")?;
-        writeln!(f, "\n{saved:.2} % fewer loads.\n")
+        writeln!(f, "| with the cache | {reads} | {loads} | {with:.3} |")?;
+        let (reads, loads, without) = each(&self.uncached);
+        writeln!(f, "| `CACHE_ENABLED=false` | {reads} | {loads} | {without:.3} |")?;
+        writeln!(f, "\n{:.2} % fewer loads.\n", 100.0 * (1.0 - with / without))
     }
 
     fn latency(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "| step | p50 | p99 | without a cache: p50 | p99 |")?;
-        writeln!(f, "| --- | ---: | ---: | ---: | ---: |")?;
-        for (cached, uncached) in self.cached.steps.iter().zip(&self.uncached.steps) {
-            let (with, without) = (quantiles(&cached.1), quantiles(&uncached.1));
-            let [p50, p99] = with.map(|time| time.map_or("-".to_owned(), micros));
-            let [off50, off99] = without.map(|time| time.map_or("-".to_owned(), micros));
-            writeln!(f, "| {} | {p50} | {p99} | {off50} | {off99} |", cached.0)?;
+        writeln!(f, "| step | times | p50 | p99 | without a cache: p50 | p99 |")?;
+        writeln!(f, "| --- | ---: | ---: | ---: | ---: | ---: |")?;
+        for (act, times) in &self.cached.times {
+            let without = self.uncached.times.get(act).map_or(&[][..], Vec::as_slice);
+            let shown =
+                |times: &[u32]| quantiles(times).map(|time| time.map_or("-".to_owned(), micros));
+            let ([p50, p99], [off50, off99]) = (shown(times), shown(without));
+            let (name, times) = (act.name(), times.len());
+            writeln!(f, "| {name} | {times} | {p50} | {p99} | {off50} | {off99} |")?;
         }
         writeln!(f)
     }
 
     fn pace(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let days = self.visits.chunk_by(|a, b| a.day == b.day).count();
+        let day = |request: &Request| (request.at / 86_400.0).floor();
+        let days = self.requests.chunk_by(|a, b| day(a) == day(b)).count();
         writeln!(f, "At the log's own pace, {days} days (a model):\n")?;
         writeln!(f, "| kept fresh by | course page | lesson | progress | stale answers |")?;
         writeln!(f, "| --- | ---: | ---: | ---: | ---: |")?;

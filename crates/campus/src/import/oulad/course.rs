@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::problem::{ImportError, Problem, Problems};
-use super::table::{Row, rows};
+use super::super::table::{Row, rows};
 use super::{course_id, origin, person, site};
 use crate::model::{
     CourseImport, CourseStatus, LessonImport, Level, ModuleImport, Money, PersonImport, Role,

@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use super::super::problem::{ImportError, Problem, Problems};
+use super::super::table::{Row, rows};
 use super::course::{Courses, Spot};
-use super::table::{Row, rows};
 use super::{Log, Until, learner, person};
 use crate::model::{
     CompletionImport, EnrollmentImport, EnrollmentStatus, PersonImport, Role, Timestamp,

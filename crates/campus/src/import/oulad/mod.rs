@@ -6,7 +6,6 @@
 
 mod course;
 mod learners;
-mod table;
 mod visits;
 
 use std::path::{Path, PathBuf};

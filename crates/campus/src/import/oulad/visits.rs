@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::super::find;
 use super::super::problem::{ImportError, Problems};
-use super::table::rows;
+use super::super::table::rows;
 
 /// A learner opens a site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,10 +1,10 @@
-//! Reads the publisher's tables row by row: columns by their names, in any order, plain or quoted.
+//! Reads the tables of published data sets row by row: columns by their names, in any order, plain or quoted.
 
 use std::path::Path;
 use std::str::FromStr;
 
-use super::super::input::Lines;
-use super::super::problem::{ImportError, Place, Problem, Problems};
+use super::input::Lines;
+use super::problem::{ImportError, Place, Problem, Problems};
 
 /// The publisher's click log has 10.7 million rows and 450 MB.
 const MAX_TABLE: u64 = 2 << 30;
@@ -19,7 +19,7 @@ pub(super) struct Row<'a> {
 
 impl Row<'_> {
     /// The text of a column; the publisher writes `?` or nothing for what is not known.
-    fn get(&self, column: usize) -> &str {
+    pub(super) fn get(&self, column: usize) -> &str {
         match self.places.get(column).and_then(|place| self.fields.get(*place)) {
             Some(&"?") | None => "",
             Some(text) => text,
