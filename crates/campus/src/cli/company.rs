@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Failure;
 use crate::config::{Config, Service};
+use crate::reads::{Holds, Reads, RedisState};
 use crate::store::Store;
 use crate::store::lock::Sharing;
 use crate::store::servers::Server;
@@ -14,6 +15,12 @@ use crate::store::servers::Server;
 /// How often a server says that it is there, and for how long it is believed.
 const SAYS_SO: Duration = Duration::from_secs(5);
 const BELIEVED: Duration = Duration::from_secs(20);
+
+/// How long Redis may take to be connected before a server starts without having looked.
+const REDIS_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How often a server looks whose answers Redis holds.
+const LOOKS: Duration = Duration::from_secs(60);
 
 /// How long the database may take to hear that a server ends.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -63,6 +70,58 @@ pub(super) async fn stay(store: &Store, id: i64) {
         tokio::time::sleep(SAYS_SO).await;
         if let Err(error) = store.server_runs(id).await {
             tracing::debug!(%error, "the database was not told that this server runs");
+        }
+    }
+}
+
+/// Looks whether Redis holds answers of another database, before anybody is answered from it.
+/// The database of a whole server may have been replaced: it ends what is there. Two services on
+/// two databases were started by mistake.
+///
+/// # Errors
+/// A service finds answers of another database.
+pub(super) async fn meet(config: &Config, reads: &Reads) -> Result<(), Failure> {
+    if reads.stats().redis == RedisState::Off {
+        return Ok(());
+    }
+    let connected = async {
+        while reads.stats().redis == RedisState::Down {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let _ = tokio::time::timeout(REDIS_PATIENCE, connected).await;
+    if reads.whose().await? == Holds::Ours {
+        return Ok(());
+    }
+    let shares = sharing(config);
+    if config.service == Service::All {
+        tracing::warn!(
+            "{shares} held the answers of another database; they are ended. Servers on two \
+             databases need a REDIS_KEY_PREFIX each"
+        );
+        reads.take_over().await;
+        reads.whose().await?;
+        return Ok(());
+    }
+    Err(format!(
+        "CAMPUS_ONLY: {shares} holds the answers of another database; services of one installation \
+         need the same DATABASE_URL, two installations a REDIS_KEY_PREFIX each (if the database was \
+         replaced: `make redis-clear`)"
+    )
+    .into())
+}
+
+/// Goes on looking: a server on another database may start later, or have found Redis away.
+pub(super) async fn watch(reads: &Reads) {
+    loop {
+        tokio::time::sleep(LOOKS).await;
+        match reads.whose().await {
+            Ok(Holds::Ours) => {}
+            Ok(Holds::Others) => tracing::error!(
+                "a server on another database uses the same Redis and REDIS_KEY_PREFIX: each may \
+                 serve what the other has cached"
+            ),
+            Err(error) => tracing::debug!(%error, "nobody knows whose answers Redis holds"),
         }
     }
 }

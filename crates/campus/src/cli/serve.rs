@@ -35,6 +35,7 @@ pub(super) async fn run(config: &Config, clock: Clock, out: &mut Output) -> Resu
         lock.announce(&url)?;
     }
     let app = Arc::new(App::build(config, clock).await?);
+    company::meet(config, &app.reads).await?;
     let place = match lock {
         Some(_) => None,
         None => Some(company::join(config, app.store(), &url).await?),
@@ -78,7 +79,8 @@ async fn tend(app: &App, warm_every: Option<Duration>, place: Option<i64>) {
             company::stay(app.store(), place).await;
         }
     };
-    tokio::join!(app.reads.tend_outbox(), app.reads.follow_rules(), warming, staying);
+    let watching = company::watch(&app.reads);
+    tokio::join!(app.reads.tend_outbox(), app.reads.follow_rules(), warming, staying, watching);
 }
 
 /// One server per SQLite file, unless they share a Redis to tell each other through.

@@ -12,6 +12,7 @@ mod feed;
 mod figures;
 #[cfg(test)]
 mod golden;
+mod identity;
 mod keys;
 mod meters;
 mod outbox;
@@ -34,6 +35,7 @@ pub use ending::{Ending, Learned, Listed, Milestone, TagCounts};
 pub use explain::{Explained, InTier, Missed, Says, Shown};
 pub use feed::{Feed, REPLAY};
 pub use figures::StudentAnswer;
+pub use identity::Holds;
 pub use keys::CourseQuery;
 pub use meters::{Latency, Percentiles};
 pub use outbox::{Crash, Rows};

@@ -6,6 +6,7 @@ use larder::{L2State, RedisInfo};
 
 use super::meters::Latency;
 use super::{Reads, WarmReport};
+use crate::config::Namespace;
 
 /// What the cache has done since the start.
 #[derive(Debug, Clone)]
@@ -103,8 +104,11 @@ impl Reads {
             l2_errors: n.l2_errors,
             latency: self.latencies.of(n.namespace),
         };
+        // Not those of what the servers keep for themselves.
+        let is_product = |n: &&larder::NamespaceStats| Namespace::named(n.namespace).is_some();
+        let of_product = stats.namespaces.iter().filter(is_product);
         CacheReport {
-            namespaces: stats.namespaces.iter().map(namespace).collect(),
+            namespaces: of_product.map(namespace).collect(),
             l1_bytes: stats.l1.bytes,
             l1_capacity: stats.l1.capacity,
             l1_entries: stats.l1.entries,

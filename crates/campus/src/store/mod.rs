@@ -13,6 +13,7 @@ mod enrollments;
 mod error;
 mod events;
 mod figures;
+mod identity;
 pub mod lock;
 mod migrations;
 mod operations;

@@ -151,6 +151,31 @@ async fn a_service_with_another_prefix_is_refused_on_postgresql() {
     another_prefix_is_refused(folder.path(), &shared(&redis, Some(&database))).await;
 }
 
+/// A service on another database is refused; a whole server ends what the other one has cached,
+/// and shows nothing of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_of_another_database_do_not_serve_what_this_one_has_cached() {
+    let (redis, cluster) = (Redis::start().await, Postgres::start());
+    let (here, elsewhere) = (TempDir::new().expect("a folder"), TempDir::new().expect("a folder"));
+    let (redis, database) = (redis.url(), cluster.url());
+    let ours = shared(&redis, Some(&database));
+    let first = start(here.path(), &ours, "all").await;
+    first.api.get("/courses/?limit=5").await.expect(200);
+    let mut theirs = shared(&redis, None);
+    theirs.push(("CAMPUS_ONLY", "course"));
+    let refused = run(elsewhere.path(), &theirs, &["serve"]);
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && text.contains("answers of another database"), "{text}");
+    // The same database by another server is welcome.
+    assert!(start(here.path(), &ours, "course").await.stop().status.success());
+    let second = start(elsewhere.path(), &shared(&redis, None), "all").await;
+    let list = second.api.get("/courses/?limit=5").await.expect(200);
+    assert_eq!(list.header("x-cache"), "MISS");
+    let log = String::from_utf8_lossy(&second.stop().stderr).into_owned();
+    assert!(log.contains("held the answers of another database"), "{log}");
+    assert!(first.stop().status.success());
+}
+
 #[test]
 fn the_documents_of_both_services_are_together_the_whole_one() {
     let folder = TempDir::new().expect("a folder");
