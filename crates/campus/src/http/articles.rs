@@ -14,7 +14,7 @@ use super::answer::{Audience, Rendered, written};
 use super::auth::{SignedIn, Viewer};
 use super::error::{ListProblems, Problem, ProblemBody, ReadProblems, WriteProblems};
 use super::extract::{Conditions, IfMatch, Json, Label, Path, Query};
-use super::page::{PageParams, page_headers};
+use super::page::{Page, PageParams, page_headers};
 use crate::app::App;
 use crate::model::{ArticleDraft, ArticleEdit, Patch, slugify};
 use crate::wire;
@@ -27,6 +27,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 }
 
 /// The published articles, the newest first
+///
+/// A page over 640 KiB ends earlier than asked for; `Link` says where the next one begins.
 #[utoipa::path(get, path = "/articles", tag = "articles", operation_id = "listArticles",
     params(PageParams), security((), ("bearer" = [])),
     responses((status = 200, description = "A page of articles; X-Total-Count says how many there are",
@@ -46,9 +48,9 @@ async fn list_articles(
         origin: read.origin,
         audience: Audience::Everyone,
     };
-    let mut response = rendered.answer(&conditions);
-    let total = read.value.total;
-    page_headers(response.headers_mut(), "/articles", raw.as_deref(), window, total);
+    let mut response = rendered.answer(&conditions).await;
+    let page = Page::ending(window, read.value.count, read.value.total);
+    page_headers(response.headers_mut(), "/articles", raw.as_deref(), page);
     Ok(response)
 }
 
@@ -116,7 +118,7 @@ async fn get_article(
         origin: read.origin,
         audience: Audience::AnyViewer,
     };
-    Ok(rendered.answer(&conditions))
+    Ok(rendered.answer(&conditions).await)
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -200,5 +202,5 @@ async fn list_tags(
         origin: read.origin,
         audience: Audience::Everyone,
     };
-    Ok(rendered.answer(&conditions))
+    Ok(rendered.answer(&conditions).await)
 }

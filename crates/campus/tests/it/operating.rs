@@ -396,7 +396,7 @@ async fn a_key_that_campus_does_not_read_is_not_explained() {
         "course:detail@2:1",
         "course:detail@1:1:2",
         "~seq",
-        "course:published@1:p:0:l:20:o:recent",
+        "course:published@2:p:0:l:20:o:recent",
         "progress@1:1",
     ] {
         let path = format!("/cache/entries?key={key}");
