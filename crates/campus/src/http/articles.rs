@@ -12,8 +12,8 @@ use utoipa_axum::routes;
 
 use super::answer::{Audience, Rendered, written};
 use super::auth::{SignedIn, Viewer};
-use super::error::{ListProblems, Problem, ProblemBody, ReadProblems, WriteProblems};
-use super::extract::{Conditions, IfMatch, Json, Label, Path, Query};
+use super::error::{ListProblems, Problem, ReadProblems, VersionProblems, WriteProblems};
+use super::extract::{Conditions, IfMatch, IfMatchParam, Json, Label, Path, Query};
 use super::page::{Page, PageParams, page_headers};
 use crate::app::App;
 use crate::model::{ArticleDraft, ArticleEdit, Patch, slugify};
@@ -145,11 +145,10 @@ struct ArticleUpdate {
 
 /// Change any fields of an article, publish it or take it back (author, admin)
 #[utoipa::path(put, path = "/articles/{id}", tag = "articles", operation_id = "editArticle",
-    params(("id" = i64, Path), ("If-Match" = Option<String>, Header, description = "Only this version")),
+    params(("id" = i64, Path), IfMatchParam),
     security(("bearer" = [])), request_body = ArticleUpdate,
-    responses((status = 200, description = "The article", body = wire::Article),
-        (status = 412, description = "The article is at another version", body = ProblemBody,
-            content_type = "application/problem+json"), WriteProblems))]
+    responses((status = 200, description = "The article", body = wire::Article), VersionProblems,
+        WriteProblems))]
 async fn edit_article(
     State(app): State<Arc<App>>,
     SignedIn(by): SignedIn,
@@ -171,11 +170,10 @@ async fn edit_article(
 
 /// Delete an article (author, admin); its slug is free again
 #[utoipa::path(delete, path = "/articles/{id}", tag = "articles", operation_id = "deleteArticle",
-    params(("id" = i64, Path), ("If-Match" = Option<String>, Header, description = "Only this version")),
+    params(("id" = i64, Path), IfMatchParam),
     security(("bearer" = [])),
-    responses((status = 204, description = "Deleted"),
-        (status = 412, description = "The article is at another version", body = ProblemBody,
-            content_type = "application/problem+json"), WriteProblems))]
+    responses((status = 204, description = "Deleted"), VersionProblems,
+        WriteProblems))]
 async fn delete_article(
     State(app): State<Arc<App>>,
     SignedIn(by): SignedIn,

@@ -12,8 +12,8 @@ use utoipa_axum::routes;
 
 use super::answer::{Audience, Rendered, personal, written};
 use super::auth::{SignedIn, Viewer};
-use super::error::{ListProblems, Problem, ProblemBody, ReadProblems, WriteProblems};
-use super::extract::{Conditions, IfMatch, Json, Path, Query};
+use super::error::{ListProblems, Problem, ReadProblems, VersionProblems, WriteProblems};
+use super::extract::{Conditions, IfMatch, IfMatchParam, Json, Path, Query};
 use super::page::{Page, PageParams, page_headers};
 use crate::app::App;
 use crate::model::{
@@ -294,11 +294,10 @@ struct CourseUpdate {
 
 /// Change any fields of a course (owner, admin)
 #[utoipa::path(put, path = "/courses/{id}", tag = "courses", operation_id = "editCourse",
-    params(("id" = i64, Path), ("If-Match" = Option<String>, Header, description = "Only this version")),
+    params(("id" = i64, Path), IfMatchParam),
     security(("bearer" = [])), request_body = CourseUpdate,
-    responses((status = 200, description = "The course", body = wire::Course),
-        (status = 412, description = "The course is at another version", body = ProblemBody,
-            content_type = "application/problem+json"), WriteProblems))]
+    responses((status = 200, description = "The course", body = wire::Course), VersionProblems,
+        WriteProblems))]
 async fn edit_course(
     State(app): State<Arc<App>>,
     SignedIn(by): SignedIn,
