@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,12 +17,15 @@ use crate::learning::Learning;
 use crate::meters::{self, Meters};
 use crate::reads;
 use crate::reads::{Caching, Crash, Reads, Rows, Warming};
-use crate::store::{self, Store};
+use crate::store::{self, Location, Store};
 use crate::token::TokenKey;
 
 /// How long a health probe may take, and how long its result is believed.
 const PROBE_LIMIT: Duration = Duration::from_millis(200);
 const PROBE_LIFE: Duration = Duration::from_secs(1);
+
+/// How long a command waits for a connection to Redis.
+const REDIS_PATIENCE: Duration = Duration::from_secs(5);
 
 pub struct App {
     pub learning: Learning,
@@ -33,7 +36,8 @@ pub struct App {
     pub service: Service,
     pub tiers: String,
     cache_clock: larder::Clock,
-    pub warming: Warming,
+    /// What is warmed is courses: the user service has none.
+    pub warming: Option<Warming>,
     pub metrics: MetricsConfig,
     pub meters: Arc<Meters>,
     /// What every key in Redis begins with.
@@ -72,6 +76,12 @@ pub enum BuildError {
     Metrics(#[from] meters::Error),
     #[error("the cache cannot be set up: {0}")]
     Cache(#[from] larder::ConfigError),
+    #[error("there is no secret in {0} yet: start `campus serve` once, or set JWT_SECRET")]
+    NoSecret(String),
+    #[error("there is no Redis (REDIS_URL), and L1 is the server's own")]
+    NoRedis,
+    #[error("Redis cannot list its keys: {0}")]
+    Keys(#[source] larder::RedisUnavailable),
     #[error("cannot keep the generated JWT secret in {path} (or set JWT_SECRET)")]
     Secret { path: String, source: io::Error },
 }
@@ -115,6 +125,7 @@ impl App {
             tokens,
             config.auth.refresh_lifetime,
         );
+        let warming = Warming { top: config.warm.top, page_size: config.warm.page_size };
         Ok(Self {
             learning,
             reads,
@@ -126,7 +137,7 @@ impl App {
             cache_clock,
             metrics: config.metrics.clone(),
             meters: Arc::new(Meters::new()?),
-            warming: Warming { top: config.warm.top, page_size: config.warm.page_size },
+            warming: config.service.has_courses().then_some(warming),
             key_prefix: config.redis.as_ref().map(|r| r.prefix.clone()).unwrap_or_default(),
             store,
             started: Instant::now(),
@@ -192,6 +203,40 @@ impl App {
     }
 }
 
+/// What this installation signs with, known without opening its database. Nothing is made: an
+/// installation that has never been started has no secret.
+///
+/// # Errors
+/// There is none, or it cannot be read.
+pub fn token_key(config: &Config) -> Result<TokenKey, BuildError> {
+    let secret = match &config.auth.jwt_secret {
+        Some(secret) => secret.clone(),
+        None => {
+            let path = secret_path(&Location::parse(&config.database_url.0)?);
+            let kept = kept_secret(&path)?;
+            kept.ok_or_else(|| BuildError::NoSecret(path.display().to_string()))?
+        }
+    };
+    Ok(TokenKey::new(secret.expose().as_bytes(), config.auth.access_lifetime))
+}
+
+/// Keys in Redis, at most `most`, without their prefix. The database is not opened.
+///
+/// # Errors
+/// There is no Redis, or it does not answer in time.
+pub async fn redis_keys(config: &Config, most: usize) -> Result<Vec<String>, BuildError> {
+    let cache = cache_builder(config)?.build()?;
+    let connected = async {
+        while cache.stats().l2 == larder::L2State::Down {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    // If it is still away then, it says so itself.
+    let _ = tokio::time::timeout(REDIS_PATIENCE, connected).await;
+    let keys = cache.redis_keys(most).await.ok_or(BuildError::NoRedis)?;
+    keys.map_err(BuildError::Keys)
+}
+
 fn cache_builder(config: &Config) -> Result<larder::Builder, BuildError> {
     let cache = &config.cache;
     let mut builder = Cache::builder()
@@ -252,17 +297,28 @@ fn jwt_secret(config: &Config, store: &Store) -> Result<Secret, BuildError> {
     if let Some(secret) = &config.auth.jwt_secret {
         return Ok(secret.clone());
     }
-    let folder = store.file().and_then(|file| file.parent());
-    let path = folder.unwrap_or(Path::new("")).join("secret");
+    let path = secret_path(store.location());
+    if let Some(kept) = kept_secret(&path)? {
+        return Ok(kept);
+    }
+    let secret = new_secret();
     let failed = |source| BuildError::Secret { path: path.display().to_string(), source };
-    match fs::read_to_string(&path) {
-        Ok(kept) if kept.trim().len() >= 32 => Ok(Secret::new(kept.trim())),
+    keep_secret(&path, &secret).map_err(failed)?;
+    Ok(Secret::new(secret))
+}
+
+/// Beside the database.
+fn secret_path(location: &Location) -> PathBuf {
+    let folder = location.file().and_then(|file| file.parent());
+    folder.unwrap_or(Path::new("")).join("secret")
+}
+
+fn kept_secret(path: &Path) -> Result<Option<Secret>, BuildError> {
+    let failed = |source| BuildError::Secret { path: path.display().to_string(), source };
+    match fs::read_to_string(path) {
+        Ok(kept) if kept.trim().len() >= 32 => Ok(Some(Secret::new(kept.trim()))),
         Ok(_) => Err(failed(io::Error::other("it has fewer than 32 bytes"))),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let secret = new_secret();
-            keep_secret(&path, &secret).map_err(failed)?;
-            Ok(Secret::new(secret))
-        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(failed(e)),
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
@@ -57,6 +58,23 @@ impl Claims {
     }
 }
 
+/// What the command line says: one request, by whoever knows the secret.
+#[derive(Serialize, Deserialize)]
+struct RequestClaims {
+    typ: String,
+    req: String,
+    iat: i64,
+    exp: i64,
+}
+
+const OF_REQUESTS: &str = "request";
+
+/// For how many seconds such a token holds: until it has arrived.
+const REQUEST_HOLDS: i64 = 15;
+
+/// What no token begins with, so that a proof cannot be one.
+const PROOF: &str = "campus proof: ";
+
 /// Why a token is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejected {
@@ -98,14 +116,50 @@ impl TokenKey {
             "iat": now.seconds(),
             "exp": now.plus(self.lifetime).seconds(),
         });
-        let claims = URL_SAFE_NO_PAD.encode(claims.to_string());
+        self.signed(&claims.to_string())
+    }
+
+    fn signed(&self, claims: &str) -> String {
+        let claims = URL_SAFE_NO_PAD.encode(claims);
         let signed = format!("{HEADER}.{claims}");
         let mac = self.mac.clone().chain_update(&signed).finalize();
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.into_bytes()))
     }
 
+    /// For this one request (`DELETE /cache?confirm=all`), now, and nothing else.
+    pub fn sign_request(&self, request: &str, now: Timestamp) -> String {
+        let iat = now.seconds();
+        let claims = serde_json::json!({
+            "typ": OF_REQUESTS,
+            "req": request,
+            "iat": iat,
+            "exp": iat + REQUEST_HOLDS,
+        });
+        self.signed(&claims.to_string())
+    }
+
+    pub fn allows_request(&self, token: &str, request: &str, now: Timestamp) -> bool {
+        self.claims(token).is_some_and(|claims: RequestClaims| {
+            claims.typ == OF_REQUESTS
+                && claims.req == request
+                && claims.iat <= now.seconds() + CLOCKS_DIFFER_BY
+                && claims.exp > now.seconds()
+        })
+    }
+
+    /// What only those can answer to a challenge who have the same secret.
+    pub fn prove(&self, challenge: &str) -> String {
+        let mac = self.mac.clone().chain_update(PROOF).chain_update(challenge).finalize();
+        URL_SAFE_NO_PAD.encode(mac.into_bytes())
+    }
+
+    pub fn is_proof(&self, challenge: &str, proof: &str) -> bool {
+        let mac = self.mac.clone().chain_update(PROOF).chain_update(challenge);
+        URL_SAFE_NO_PAD.decode(proof).is_ok_and(|proof| mac.verify_slice(&proof).is_ok())
+    }
+
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Access, Rejected> {
-        let claims = self.claims(token).ok_or(Rejected::Invalid)?;
+        let claims: Claims = self.claims(token).ok_or(Rejected::Invalid)?;
         let id = claims.sub.parse().map_err(|_| Rejected::Invalid)?;
         let begins = claims.nbf.map_or(claims.iat, |nbf| nbf.max(claims.iat));
         if claims.typ != "access" || begins > now.seconds() + CLOCKS_DIFFER_BY {
@@ -123,7 +177,7 @@ impl TokenKey {
     }
 
     /// The claims of a well-formed token with a good signature.
-    fn claims(&self, token: &str) -> Option<Claims> {
+    fn claims<T: DeserializeOwned>(&self, token: &str) -> Option<T> {
         if token.len() > MAX_LENGTH {
             return None;
         }
@@ -180,6 +234,27 @@ mod tests {
         parts[1] = &claims;
         let forged = parts.join(".");
         assert_eq!(key(b"one").verify(&forged, NOW), Err(Rejected::Invalid));
+    }
+
+    #[test]
+    fn a_token_for_one_request_holds_for_that_one_for_seconds_and_for_nobody() {
+        let (key, request) = (key(b"one"), "DELETE /cache?confirm=all");
+        let token = key.sign_request(request, NOW);
+        assert!(key.allows_request(&token, request, NOW));
+        assert!(!key.allows_request(&token, "GET /cache/stats", NOW));
+        assert!(!key.allows_request(&token, request, NOW.plus(Duration::from_secs(15))));
+        assert!(!super::TokenKey::new(b"two", Duration::ZERO).allows_request(&token, request, NOW));
+        assert_eq!(key.verify(&token, NOW), Err(Rejected::Invalid));
+        assert!(!key.allows_request(&key.sign(ADA, NOW), request, NOW));
+    }
+
+    #[test]
+    fn a_challenge_is_answered_by_whoever_has_the_secret() {
+        let (ours, others) = (key(b"one"), key(b"two"));
+        assert!(ours.is_proof("abc", &ours.prove("abc")));
+        assert!(!ours.is_proof("abd", &ours.prove("abc")));
+        assert!(!ours.is_proof("abc", &others.prove("abc")));
+        assert!(!ours.is_proof("abc", ""));
     }
 
     #[test]

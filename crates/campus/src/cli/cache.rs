@@ -1,24 +1,22 @@
 //! `campus cache`: what admins do through the API, for operators at the machine.
 //!
 //! The running server is asked, since L1, counters and the reasons of misses are its own. Only
-//! `keys` goes to Redis itself.
+//! `keys` goes to Redis itself. The database is left alone.
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::client::{Question, Reply, ask};
+use super::client::{Question, Reply, ask, recognise};
 use super::{Failure, Output};
-use crate::app::App;
+use crate::app;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::reads::RedisState;
 
 /// Warming may load everything.
 const PATIENCE: Duration = Duration::from_secs(60);
-const REDIS_PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Args)]
 pub(super) struct CacheArgs {
@@ -51,6 +49,11 @@ enum What {
     Warm,
     /// Load, find, invalidate and load a value through the cache
     Test,
+    /// What operators have done to the cache, the newest first
+    Audit {
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
 }
 
 #[derive(Subcommand)]
@@ -82,9 +85,8 @@ pub(super) async fn run(
     clock: Clock,
     out: &mut Output,
 ) -> Result<ExitCode, Failure> {
-    let app = App::build(config, clock).await?;
     let (method, path) = match &args.what {
-        What::Keys { limit } => return keys(&app, *limit, args.json, out).await,
+        What::Keys { limit } => return keys(config, *limit, args.json, out).await,
         What::Stats => ("GET", "/cache/stats".to_owned()),
         What::Get { key } | What::Explain { key } => {
             ("GET", format!("/cache/entries?key={}", encoded(key)))
@@ -92,11 +94,15 @@ pub(super) async fn run(
         What::Clear { what } => ("DELETE", what.path()),
         What::Warm => ("POST", "/cache/warm".to_owned()),
         What::Test => ("POST", "/cache/test".to_owned()),
+        What::Audit { limit } => ("GET", format!("/cache/audit?limit={limit}")),
     };
-    let token = app.learning.operator_token().await?;
-    let token = token.ok_or("there is no admin yet: start `campus serve` once")?;
-    let question = Question { method, path: &path, token: Some(&token), patience: PATIENCE };
-    let Reply { status, body } = ask(config, question).await?;
+    let key = app::token_key(config)?;
+    recognise(config, &key).await?;
+    let token = key.sign_request(&format!("{method} {path}"), clock.now());
+    let bearer = format!("Bearer {token}");
+    let header = Some(("Authorization", bearer.as_str()));
+    let question = Question { method, path: &path, header, patience: PATIENCE };
+    let Reply { status, body, .. } = ask(config, question).await?;
     let told: Value = serde_json::from_str(&body)?;
     if status != 200 {
         return Err(told["detail"].as_str().unwrap_or("the server refused").into());
@@ -111,22 +117,18 @@ pub(super) async fn run(
 }
 
 async fn keys(
-    app: &App,
+    config: &Config,
     limit: usize,
     is_json: bool,
     out: &mut Output,
 ) -> Result<ExitCode, Failure> {
-    let deadline = Instant::now() + REDIS_PATIENCE;
-    while app.reads.stats().redis == RedisState::Down && Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let keys = app.reads.redis_keys(limit).await;
-    let keys = keys.ok_or("there is no Redis (REDIS_URL), and L1 is the server's own")??;
+    let keys = app::redis_keys(config, limit).await?;
     if is_json {
         out.line(&format!("{:#}", Value::from(keys)))?;
     } else {
+        let prefix = config.redis.as_ref().map_or("", |redis| redis.prefix.as_str());
         for key in keys {
-            out.line(&format!("{}{key}", app.key_prefix))?;
+            out.line(&format!("{prefix}{key}"))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -143,6 +145,7 @@ fn show(what: &What, told: &Value, out: &mut Output) -> std::io::Result<()> {
         What::Clear { .. } => out.line(&text(&told["message"])),
         What::Warm => fields(told, &["warmed", "loaded", "failed", "took_ms"], out),
         What::Test => steps(told, out),
+        What::Audit { .. } => audit(told, out),
         What::Keys { .. } => Ok(()),
     }
 }
@@ -211,6 +214,12 @@ fn steps(told: &Value, out: &mut Output) -> std::io::Result<()> {
         [text(&step["op"]), if is_ok { "ok" } else { "failed" }.to_owned(), result]
     });
     out.table(["STEP", "RESULT", "ms"], rows.collect())
+}
+
+fn audit(told: &Value, out: &mut Output) -> std::io::Result<()> {
+    let rows = told["items"].as_array().into_iter().flatten();
+    let rows = rows.map(|row| ["at", "by", "admin_id", "action", "target"].map(|f| text(&row[f])));
+    out.table(["AT", "BY", "ADMIN", "ACTION", "TARGET"], rows.collect())
 }
 
 fn fields(told: &Value, names: &[&str], out: &mut Output) -> std::io::Result<()> {

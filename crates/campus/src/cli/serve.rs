@@ -44,10 +44,8 @@ pub(super) async fn run(config: &Config, clock: Clock, out: &mut Output) -> Resu
     // Before anybody can know that it runs: from here on a signal is a clean end.
     let signals = Signals::listen()?;
     greet(config, &app, &url, admin_password.as_deref(), out)?;
-    // What is warmed is courses.
-    let warm = config.warm.every.filter(|_| config.service.has_courses());
-    let tended = Arc::clone(&app);
-    let tending = tokio::spawn(async move { tend(&tended, warm, place).await });
+    let (warm_every, tended) = (config.warm.every, Arc::clone(&app));
+    let tending = tokio::spawn(async move { tend(&tended, warm_every, place).await });
     let measured = metrics.map(|listener| {
         let service = http::metrics_service(Arc::clone(&app));
         tokio::spawn(http::serve(listener, service, std::future::pending()))
@@ -70,8 +68,8 @@ pub(super) async fn run(config: &Config, clock: Clock, out: &mut Output) -> Resu
 /// What a server does beside its requests.
 async fn tend(app: &App, warm_every: Option<Duration>, place: Option<i64>) {
     let warming = async {
-        if let Some(every) = warm_every {
-            app.reads.keep_warm(app.warming, every, &app.clock).await;
+        if let (Some(what), Some(every)) = (app.warming, warm_every) {
+            app.reads.keep_warm(what, every, &app.clock).await;
         }
     };
     let staying = async {

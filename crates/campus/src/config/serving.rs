@@ -73,8 +73,7 @@ impl Check<'_> {
             let problem = "is not an origin such as https://example.org";
             self.problems.push(format!("CORS_ORIGINS: '{origin}' {problem}"));
         }
-        // Browsers write the name of a host in small letters.
-        good.into_iter().map(str::to_ascii_lowercase).collect()
+        good.into_iter().map(as_browsers_write_it).collect()
     }
 }
 
@@ -82,16 +81,35 @@ impl Check<'_> {
 fn is_origin(text: &str) -> bool {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     rest.is_some_and(|rest| match rest.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => is_host(host) && port.parse::<u16>().is_ok(),
+        Some((host, port)) if !port.ends_with(']') => is_host(host) && is_port(port),
         _ => is_host(rest),
     })
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+/// With the name of the host in small letters, and without the port that the scheme has anyway.
+fn as_browsers_write_it(origin: &str) -> String {
+    let mut origin = origin.to_ascii_lowercase();
+    let rest = origin.rsplit_once(':').filter(|(_, port)| !port.ends_with(']'));
+    let number = rest.and_then(|(before, port)| Some((before.len(), port.parse::<u16>().ok()?)));
+    if let Some((end, port)) = number {
+        origin.truncate(end);
+        let default = if origin.starts_with("https:") { 443 } else { 80 };
+        if port != default {
+            origin = format!("{origin}:{port}");
+        }
+    }
+    origin
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::is_origin;
+    use super::{as_browsers_write_it, is_origin};
     use crate::config::{Config, Settings};
 
     fn problems(settings: &Settings) -> String {
@@ -104,12 +122,37 @@ mod tests {
         for good in ["https://example.org", "http://localhost:3000", "http://[::1]:80"] {
             assert!(is_origin(good), "{good}");
         }
-        for bad in ["example.org", "https://", "https://a/b", "https://a:b", "https://u@a", "*"] {
+        for bad in [
+            "example.org",
+            "https://",
+            "https://a/b",
+            "https://a:b",
+            "https://u@a",
+            "*",
+            "https://a:+80",
+            "https://a:0",
+            "https://a:",
+        ] {
             assert!(!is_origin(bad), "{bad}");
         }
         let some = Some("https://example.org, banana, http://a.b/path".to_owned());
         let settings = Settings { cors_origins: some, ..Settings::default() };
         assert_eq!(problems(&settings).matches("CORS_ORIGINS").count(), 2);
+    }
+
+    #[test]
+    fn an_origin_is_compared_as_browsers_send_it() {
+        for (written, sent) in [
+            ("https://Example.org:443", "https://example.org"),
+            ("http://localhost:80", "http://localhost"),
+            ("http://localhost:443", "http://localhost:443"),
+            ("https://a.b:08443", "https://a.b:8443"),
+            ("http://[::1]:80", "http://[::1]"),
+            ("http://[::1]", "http://[::1]"),
+            ("https://example.org", "https://example.org"),
+        ] {
+            assert_eq!(as_browsers_write_it(written), sent);
+        }
     }
 
     #[test]

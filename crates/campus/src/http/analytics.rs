@@ -54,10 +54,10 @@ async fn get_course_analytics(
     let Read { value, origin } =
         app.learning.course_figures(by, Viewer(Some(by)).via(&conditions), id).await?;
     let mut response = match Format::wanted(params.format, &headers) {
-        Format::Json => permitted(&value.body, origin, &conditions),
+        Format::Json => permitted(&value.body, origin, &conditions).await,
         Format::Csv => {
             let body = Body::of(course_table(&value)?.into());
-            as_csv(permitted(&body, origin, &conditions))
+            as_csv(permitted(&body, origin, &conditions).await)
         }
     };
     let vary = HeaderValue::from_static("Accept, Authorization, Accept-Encoding");
@@ -81,7 +81,7 @@ async fn get_student_analytics(
     let Read { value, origin } = app.learning.student_figures(by, via, id).await?;
     let audience = Audience::OneViewer;
     let rendered = Rendered { body: &value.body, version: None, origin, audience };
-    Ok(rendered.answer(&conditions))
+    Ok(rendered.answer(&conditions).await)
 }
 
 /// The whole platform at a glance (admin)
@@ -95,7 +95,7 @@ async fn get_platform_analytics(
     conditions: Conditions,
 ) -> Result<Response, Problem> {
     let read = app.reads.platform(viewer.via(&conditions), app.clock.now()).await?;
-    Ok(permitted(&read.value.body, read.origin, &conditions))
+    Ok(permitted(&read.value.body, read.origin, &conditions).await)
 }
 
 /// How much there is of everything (admin)
@@ -109,12 +109,12 @@ async fn get_system_stats(
     conditions: Conditions,
 ) -> Result<Response, Problem> {
     let read = app.reads.system_stats(viewer.via(&conditions), app.clock.now()).await?;
-    Ok(permitted(&read.value.body, read.origin, &conditions))
+    Ok(permitted(&read.value.body, read.origin, &conditions).await)
 }
 
-fn permitted(body: &Body, origin: Origin, conditions: &Conditions) -> Response {
+async fn permitted(body: &Body, origin: Origin, conditions: &Conditions) -> Response {
     let rendered = Rendered { body, version: None, origin, audience: Audience::Permitted };
-    rendered.answer(conditions)
+    rendered.answer(conditions).await
 }
 
 fn as_csv(mut response: Response) -> Response {

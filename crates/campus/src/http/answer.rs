@@ -38,7 +38,7 @@ pub(super) struct Rendered<'a> {
 
 impl Rendered<'_> {
     /// The answer to a GET: 304 when the client has it, compressed when it asks for that.
-    pub(super) fn answer(self, conditions: &Conditions) -> Response {
+    pub(super) async fn answer(self, conditions: &Conditions) -> Response {
         let mut response = Response::new(HttpBody::empty());
         let headers = response.headers_mut();
         headers.reserve(10);
@@ -52,7 +52,7 @@ impl Rendered<'_> {
             return response;
         }
         headers.insert(header::CONTENT_TYPE, JSON);
-        let bytes = sent.bytes(headers, conditions);
+        let bytes = sent.bytes(headers, conditions).await;
         *response.body_mut() = HttpBody::from(bytes);
         response
     }
@@ -86,12 +86,12 @@ impl Sent<'_> {
     }
 
     /// Names the encoding, if there is one, and answers the bytes in it.
-    pub(super) fn bytes(&self, headers: &mut HeaderMap, conditions: &Conditions) -> Bytes {
+    pub(super) async fn bytes(&self, headers: &mut HeaderMap, conditions: &Conditions) -> Bytes {
         let encoding = self.body.encoding(conditions.accepts_gzip);
         if encoding == Encoding::Gzip {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
-        self.body.encoded(encoding).clone()
+        self.body.encoded(encoding).await.clone()
     }
 }
 

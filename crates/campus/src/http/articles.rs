@@ -12,9 +12,9 @@ use utoipa_axum::routes;
 
 use super::answer::{Audience, Rendered, written};
 use super::auth::{SignedIn, Viewer};
-use super::error::{ListProblems, Problem, ProblemBody, ReadProblems, WriteProblems};
-use super::extract::{Conditions, IfMatch, Json, Label, Path, Query};
-use super::page::{PageParams, page_headers};
+use super::error::{ListProblems, Problem, ReadProblems, VersionProblems, WriteProblems};
+use super::extract::{Conditions, IfMatch, IfMatchParam, Json, Label, Path, Query};
+use super::page::{Page, PageParams, page_headers};
 use crate::app::App;
 use crate::model::{ArticleDraft, ArticleEdit, Patch, slugify};
 use crate::wire;
@@ -27,6 +27,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 }
 
 /// The published articles, the newest first
+///
+/// A page over 640 KiB ends earlier than asked for; `Link` says where the next one begins.
 #[utoipa::path(get, path = "/articles", tag = "articles", operation_id = "listArticles",
     params(PageParams), security((), ("bearer" = [])),
     responses((status = 200, description = "A page of articles; X-Total-Count says how many there are",
@@ -46,9 +48,9 @@ async fn list_articles(
         origin: read.origin,
         audience: Audience::Everyone,
     };
-    let mut response = rendered.answer(&conditions);
-    let total = read.value.total;
-    page_headers(response.headers_mut(), "/articles", raw.as_deref(), window, total);
+    let mut response = rendered.answer(&conditions).await;
+    let page = Page::ending(window, read.value.count, read.value.total);
+    page_headers(response.headers_mut(), "/articles", raw.as_deref(), page);
     Ok(response)
 }
 
@@ -116,7 +118,7 @@ async fn get_article(
         origin: read.origin,
         audience: Audience::AnyViewer,
     };
-    Ok(rendered.answer(&conditions))
+    Ok(rendered.answer(&conditions).await)
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -143,11 +145,10 @@ struct ArticleUpdate {
 
 /// Change any fields of an article, publish it or take it back (author, admin)
 #[utoipa::path(put, path = "/articles/{id}", tag = "articles", operation_id = "editArticle",
-    params(("id" = i64, Path), ("If-Match" = Option<String>, Header, description = "Only this version")),
+    params(("id" = i64, Path), IfMatchParam),
     security(("bearer" = [])), request_body = ArticleUpdate,
-    responses((status = 200, description = "The article", body = wire::Article),
-        (status = 412, description = "The article is at another version", body = ProblemBody,
-            content_type = "application/problem+json"), WriteProblems))]
+    responses((status = 200, description = "The article", body = wire::Article), VersionProblems,
+        WriteProblems))]
 async fn edit_article(
     State(app): State<Arc<App>>,
     SignedIn(by): SignedIn,
@@ -169,11 +170,10 @@ async fn edit_article(
 
 /// Delete an article (author, admin); its slug is free again
 #[utoipa::path(delete, path = "/articles/{id}", tag = "articles", operation_id = "deleteArticle",
-    params(("id" = i64, Path), ("If-Match" = Option<String>, Header, description = "Only this version")),
+    params(("id" = i64, Path), IfMatchParam),
     security(("bearer" = [])),
-    responses((status = 204, description = "Deleted"),
-        (status = 412, description = "The article is at another version", body = ProblemBody,
-            content_type = "application/problem+json"), WriteProblems))]
+    responses((status = 204, description = "Deleted"), VersionProblems,
+        WriteProblems))]
 async fn delete_article(
     State(app): State<Arc<App>>,
     SignedIn(by): SignedIn,
@@ -200,5 +200,5 @@ async fn list_tags(
         origin: read.origin,
         audience: Audience::Everyone,
     };
-    Ok(rendered.answer(&conditions))
+    Ok(rendered.answer(&conditions).await)
 }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
+use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, StatusCode, header};
 
 use super::error::Problem;
 use super::extract::Conditions;
 use crate::app::App;
 use crate::config::Network;
+use crate::learning::Operator;
 use crate::model::Principal;
 use crate::reads::Via;
 use crate::token::{Access, Rejected};
@@ -38,15 +40,20 @@ impl FromRequestParts<Arc<App>> for Viewer {
     }
 }
 
-/// What the request's token allows, if it has one.
-fn access(parts: &Parts, app: &App) -> Result<Option<Access>, Problem> {
+fn bearer(parts: &Parts) -> Result<Option<&str>, Problem> {
     let Some(value) = parts.headers.get(header::AUTHORIZATION) else {
         return Ok(None);
     };
-    let value = value.to_str().unwrap_or("");
-    let token = match value.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
-        _ => return Err(unauthorized("Use Authorization: Bearer <token>")),
+    match value.to_str().unwrap_or("").split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(token.trim())),
+        _ => Err(unauthorized("Use Authorization: Bearer <token>")),
+    }
+}
+
+/// What the request's token allows, if it has one.
+fn access(parts: &Parts, app: &App) -> Result<Option<Access>, Problem> {
+    let Some(token) = bearer(parts)? else {
+        return Ok(None);
     };
     match app.learning.identify(token) {
         Ok(access) => Ok(Some(access)),
@@ -79,7 +86,30 @@ impl FromRequestParts<Arc<App>> for SignedInUntil {
     }
 }
 
-/// An admin, as far as the token says.
+/// Who does something to the cache; that an admin still is one, the verb finds out.
+#[derive(Clone, Copy)]
+pub(super) struct OperatedBy(pub(super) Operator);
+
+impl FromRequestParts<Arc<App>> for OperatedBy {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        if is_command_line(parts, app)? {
+            return Ok(Self(Operator::CommandLine));
+        }
+        let SignedIn(principal) = SignedIn::from_request_parts(parts, app).await?;
+        Ok(Self(Operator::Admin(principal)))
+    }
+}
+
+/// Whether the token is the command line's, for exactly this request.
+fn is_command_line(parts: &Parts, app: &App) -> Result<bool, Problem> {
+    let path = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
+    let request = format!("{} {path}", parts.method);
+    Ok(bearer(parts)?.is_some_and(|token| app.learning.is_command_line(token, &request)))
+}
+
+/// An admin, as far as the token says, or the command line.
 #[derive(Clone, Copy)]
 pub(super) struct Admin;
 
@@ -87,6 +117,9 @@ impl FromRequestParts<Arc<App>> for Admin {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        if is_command_line(parts, app)? {
+            return Ok(Self);
+        }
         let SignedIn(principal) = SignedIn::from_request_parts(parts, app).await?;
         if principal.is_admin() {
             Ok(Self)

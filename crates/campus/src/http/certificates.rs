@@ -12,7 +12,7 @@ use super::answer::personal;
 use super::auth::SignedIn;
 use super::error::{ListProblems, Problem, ReadProblems};
 use super::extract::{Path, Query};
-use super::page::{PageParams, page_headers};
+use super::page::{Page, PageParams, page_headers};
 use crate::app::App;
 use crate::wire;
 
@@ -43,7 +43,12 @@ async fn my_certificates(
         limit: window.limit,
     };
     let mut response = personal(StatusCode::OK, &list);
-    page_headers(response.headers_mut(), "/certificates/me", raw.as_deref(), window, total);
+    page_headers(
+        response.headers_mut(),
+        "/certificates/me",
+        raw.as_deref(),
+        Page::of(window, total),
+    );
     Ok(response)
 }
 

@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::answer::personal;
-use super::auth::SignedIn;
+use super::auth::OperatedBy;
 use super::error::{Problem, WriteProblems};
 use super::extract::{Path, Query};
 use super::system::TestReport;
@@ -19,6 +19,7 @@ use crate::app::App;
 use crate::config::Namespace;
 use crate::learning::Clearing;
 use crate::model::Refusal;
+use crate::reads::Warmed;
 
 pub(super) const NO_NAMESPACE: Refusal = Refusal::NotFound("There is no such namespace");
 
@@ -40,7 +41,7 @@ struct Cleared {
 
 async fn clear(
     app: &App,
-    SignedIn(by): SignedIn,
+    OperatedBy(by): OperatedBy,
     what: &Clearing,
     named: String,
 ) -> Result<Response, Problem> {
@@ -54,7 +55,7 @@ async fn clear(
     responses((status = 200, description = "Forgotten", body = Cleared), WriteProblems))]
 async fn clear_course(
     State(app): State<Arc<App>>,
-    by: SignedIn,
+    by: OperatedBy,
     Path(id): Path<i64>,
 ) -> Result<Response, Problem> {
     clear(&app, by, &Clearing::Course(id), format!("course {id}")).await
@@ -66,7 +67,7 @@ async fn clear_course(
     responses((status = 200, description = "Forgotten", body = Cleared), WriteProblems))]
 async fn clear_namespace(
     State(app): State<Arc<App>>,
-    by: SignedIn,
+    by: OperatedBy,
     Path(ns): Path<String>,
 ) -> Result<Response, Problem> {
     let namespace = Namespace::named(&ns).ok_or(NO_NAMESPACE)?;
@@ -80,7 +81,7 @@ async fn clear_namespace(
     responses((status = 200, description = "Forgotten", body = Cleared), WriteProblems))]
 async fn clear_tag(
     State(app): State<Arc<App>>,
-    by: SignedIn,
+    by: OperatedBy,
     Path(tag): Path<String>,
 ) -> Result<Response, Problem> {
     let named = format!("tag {tag}");
@@ -102,7 +103,7 @@ struct Confirmation {
     responses((status = 200, description = "Forgotten", body = Cleared), WriteProblems))]
 async fn clear_everything(
     State(app): State<Arc<App>>,
-    by: SignedIn,
+    by: OperatedBy,
     Query(confirmation): Query<Confirmation>,
 ) -> Result<Response, Problem> {
     if confirmation.confirm.as_deref() != Some("all") {
@@ -122,16 +123,19 @@ struct WarmReport {
     took_ms: u64,
 }
 
-/// Make the most common reads now (admin)
+/// Make the most common reads now (admin); they are of courses, and the user service has none
 #[utoipa::path(post, path = "/cache/warm", tag = "operations", operation_id = "warmCache",
     security(("bearer" = [])),
     responses((status = 200, description = "What was read", body = WarmReport), WriteProblems))]
 async fn warm_cache(
     State(app): State<Arc<App>>,
-    SignedIn(by): SignedIn,
+    OperatedBy(by): OperatedBy,
 ) -> Result<Response, Problem> {
     app.learning.log_operation(by, "cache.warm", "").await?;
-    let warmed = app.reads.warm(app.warming, &app.clock).await;
+    let warmed = match app.warming {
+        Some(what) => app.reads.warm(what, &app.clock).await,
+        None => Warmed::default(),
+    };
     let report = WarmReport {
         warmed: warmed.reads,
         loaded: warmed.loaded,
@@ -147,7 +151,7 @@ async fn warm_cache(
     responses((status = 200, description = "Each step", body = TestReport), WriteProblems))]
 async fn test_cache(
     State(app): State<Arc<App>>,
-    SignedIn(by): SignedIn,
+    OperatedBy(by): OperatedBy,
 ) -> Result<Response, Problem> {
     app.learning.log_operation(by, "cache.test", "").await?;
     let report = TestReport::of(app.reads.test_cache().await);

@@ -47,7 +47,7 @@ async fn get_content(
         origin: read.origin,
         audience: Audience::Permitted,
     };
-    Ok(rendered.answer(&conditions))
+    Ok(rendered.answer(&conditions).await)
 }
 
 /// One lesson, cut from the same document (enrolled, owner, admin)
@@ -70,7 +70,7 @@ async fn get_lesson(
         origin: read.origin,
         audience: Audience::Permitted,
     };
-    Ok(rendered.answer(&conditions))
+    Ok(rendered.answer(&conditions).await)
 }
 
 /// A whole document.
@@ -271,5 +271,5 @@ async fn get_seats(
         origin: read.origin,
         audience: Audience::Everyone,
     };
-    Ok(rendered.answer(&conditions))
+    Ok(rendered.answer(&conditions).await)
 }

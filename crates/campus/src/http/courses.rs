@@ -12,9 +12,9 @@ use utoipa_axum::routes;
 
 use super::answer::{Audience, Rendered, personal, written};
 use super::auth::{SignedIn, Viewer};
-use super::error::{ListProblems, Problem, ProblemBody, ReadProblems, WriteProblems};
-use super::extract::{Conditions, IfMatch, Json, Path, Query};
-use super::page::{PageParams, page_headers};
+use super::error::{ListProblems, Problem, ReadProblems, VersionProblems, WriteProblems};
+use super::extract::{Conditions, IfMatch, IfMatchParam, Json, Path, Query};
+use super::page::{Page, PageParams, page_headers};
 use crate::app::App;
 use crate::model::{
     CourseDraft, CourseEdit, CourseFilter, CourseSort, CourseStatus, Level, Money, Patch, slugify,
@@ -106,6 +106,8 @@ fn check_text(field: &str, text: Option<&str>, max: usize) -> Result<(), Problem
 }
 
 /// The public catalogue: search, filter, sort
+///
+/// A page over 640 KiB ends earlier than asked for; `Link` says where the next one begins.
 #[utoipa::path(get, path = "/courses", tag = "courses", operation_id = "listCourses",
     params(CourseListParams), security((), ("bearer" = [])),
     responses((status = 200, description = "A page of published courses", body = wire::CourseList),
@@ -126,9 +128,9 @@ async fn list_courses(
         origin: read.origin,
         audience: Audience::Everyone,
     };
-    let mut response = rendered.answer(&conditions);
-    let total = read.value.total;
-    page_headers(response.headers_mut(), "/courses", raw.as_deref(), window, total);
+    let mut response = rendered.answer(&conditions).await;
+    let page = Page::ending(window, read.value.count, read.value.total);
+    page_headers(response.headers_mut(), "/courses", raw.as_deref(), page);
     Ok(response)
 }
 
@@ -148,7 +150,7 @@ async fn categories(
         origin: read.origin,
         audience: Audience::Everyone,
     };
-    Ok(rendered.answer(&conditions))
+    Ok(rendered.answer(&conditions).await)
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -219,7 +221,7 @@ async fn my_courses(
     };
     let mut response = personal(StatusCode::OK, &list);
     let path = "/courses/my-courses";
-    page_headers(response.headers_mut(), path, raw.as_deref(), window, total);
+    page_headers(response.headers_mut(), path, raw.as_deref(), Page::of(window, total));
     Ok(response)
 }
 
@@ -244,7 +246,7 @@ async fn get_course(
 ) -> Result<Response, Problem> {
     let via = viewer.via(&conditions);
     let read = app.learning.course(viewer.0, via, id).await?;
-    Ok(rendered(&read.value, read.origin).answer(&conditions))
+    Ok(rendered(&read.value, read.origin).answer(&conditions).await)
 }
 
 /// A course by its slug; never cached
@@ -259,7 +261,7 @@ async fn get_course_by_slug(
 ) -> Result<Response, Problem> {
     check_text("slug", Some(&slug), 200)?;
     let course = app.learning.course_by_slug(viewer.0, &slug).await?;
-    Ok(rendered(&course, Origin::Database).answer(&conditions))
+    Ok(rendered(&course, Origin::Database).answer(&conditions).await)
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -292,11 +294,10 @@ struct CourseUpdate {
 
 /// Change any fields of a course (owner, admin)
 #[utoipa::path(put, path = "/courses/{id}", tag = "courses", operation_id = "editCourse",
-    params(("id" = i64, Path), ("If-Match" = Option<String>, Header, description = "Only this version")),
+    params(("id" = i64, Path), IfMatchParam),
     security(("bearer" = [])), request_body = CourseUpdate,
-    responses((status = 200, description = "The course", body = wire::Course),
-        (status = 412, description = "The course is at another version", body = ProblemBody,
-            content_type = "application/problem+json"), WriteProblems))]
+    responses((status = 200, description = "The course", body = wire::Course), VersionProblems,
+        WriteProblems))]
 async fn edit_course(
     State(app): State<Arc<App>>,
     SignedIn(by): SignedIn,

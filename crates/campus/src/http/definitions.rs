@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::answer::personal;
-use super::auth::{Admin, SignedIn};
+use super::auth::{Admin, OperatedBy};
 use super::clearing::NO_NAMESPACE;
 use super::error::{Problem, ReadProblems, WriteProblems};
 use super::extract::{Json, Path};
@@ -96,7 +96,7 @@ struct DefinitionEdit {
     responses((status = 200, description = "The namespace", body = Definition), WriteProblems))]
 async fn change_definition(
     State(app): State<Arc<App>>,
-    SignedIn(by): SignedIn,
+    OperatedBy(by): OperatedBy,
     Path(ns): Path<String>,
     Json(edit): Json<DefinitionEdit>,
 ) -> Result<Response, Problem> {

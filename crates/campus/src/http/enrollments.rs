@@ -14,7 +14,7 @@ use super::answer::{personal, written};
 use super::auth::SignedIn;
 use super::error::{Problem, ReadProblems, WriteProblems};
 use super::extract::{Json, Path, Query};
-use super::page::{PageParams, page_headers};
+use super::page::{Page, PageParams, page_headers};
 use crate::app::App;
 use crate::learning::EnrollRequest;
 use crate::model::Money;
@@ -82,7 +82,7 @@ async fn my_enrollments(
     };
     let mut response = personal(StatusCode::OK, &list);
     let path = "/enrollments/my-enrollments";
-    page_headers(response.headers_mut(), path, raw.as_deref(), window, total);
+    page_headers(response.headers_mut(), path, raw.as_deref(), Page::of(window, total));
     Ok(response)
 }
 

@@ -125,7 +125,7 @@ impl From<Refusal> for Problem {
                 retry_after: Some(retry_after.as_secs().max(1)),
                 ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail)
             },
-            Refusal::TooManyStreams { .. } => Self {
+            Refusal::TooManyStreams { .. } | Refusal::TooManyStreamsFrom { .. } => Self {
                 retry_after: Some(STREAM_RETRY),
                 ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail)
             },
@@ -303,40 +303,26 @@ pub(super) enum WriteProblems {
     Unavailable(ProblemBody),
 }
 
-/// What may go wrong with a stream of events.
+/// What else may go wrong with a stream of events.
 #[derive(utoipa::IntoResponses)]
 #[expect(dead_code, reason = "only describes the answers in the OpenAPI document")]
 pub(super) enum StreamProblems {
     #[response(
-        status = 401,
-        description = "Not signed in",
-        content_type = "application/problem+json"
-    )]
-    Unauthenticated(ProblemBody),
-    #[response(
-        status = 403,
-        description = "Not allowed",
-        content_type = "application/problem+json"
-    )]
-    Forbidden(ProblemBody),
-    #[response(
-        status = 404,
-        description = "There is no such course, or not for you",
-        content_type = "application/problem+json"
-    )]
-    NotFound(ProblemBody),
-    #[response(
-        status = 422,
-        description = "There is no such topic",
-        content_type = "application/problem+json"
-    )]
-    Invalid(ProblemBody),
-    #[response(
         status = 429,
-        description = "Too many streams are open",
+        description = "Too many streams are open, of this account or from this address",
         content_type = "application/problem+json"
     )]
     TooMany(ProblemBody),
-    #[response(status = 503, description = "Try again", content_type = "application/problem+json")]
-    Unavailable(ProblemBody),
+}
+
+/// What else may go wrong with a write that has `If-Match`.
+#[derive(utoipa::IntoResponses)]
+#[expect(dead_code, reason = "only describes the answers in the OpenAPI document")]
+pub(super) enum VersionProblems {
+    #[response(
+        status = 412,
+        description = "It is at another version",
+        content_type = "application/problem+json"
+    )]
+    OtherVersion(ProblemBody),
 }

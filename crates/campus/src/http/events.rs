@@ -14,8 +14,8 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::SignedInUntil;
-use super::error::{Problem, StreamProblems};
+use super::auth::{ClientAddress, SignedInUntil};
+use super::error::{Problem, ReadProblems, StreamProblems};
 use super::extract::Query;
 use super::server::Streamed;
 use crate::app::App;
@@ -58,17 +58,19 @@ struct EventParams {
         description = "The last event that has come; what came after it is repeated")),
     security(("bearer" = [])),
     responses((status = 200, description = "A stream of events, whose data are these",
-        body = wire::Event, content_type = "text/event-stream"), StreamProblems))]
+        body = wire::Event, content_type = "text/event-stream"), ReadProblems, StreamProblems))]
 async fn listen(
     State(app): State<Arc<App>>,
     SignedInUntil(access): SignedInUntil,
+    ClientAddress(from): ClientAddress,
     headers: HeaderMap,
     Query(params): Query<EventParams>,
 ) -> Result<Response, Problem> {
     let topics = topics(&params.topics)?;
     let last_id = headers.get(LAST_EVENT_ID).filter(|id| !id.is_empty());
     let last_id = last_id.map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned());
-    let subscription = app.learning.listen(access, ListenRequest { topics, last_id }).await?;
+    let request = ListenRequest { topics, last_id, from };
+    let subscription = app.learning.listen(access, request).await?;
     let clock = app.clock.clone();
     let told = stream::unfold(subscription, move |mut subscription| {
         let clock = clock.clone();

@@ -287,6 +287,16 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
     })
 }
 
+/// The header as the OpenAPI document describes it.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only describes the header in the OpenAPI document")]
+pub(super) struct IfMatchParam {
+    /// Only this version.
+    #[param(rename = "If-Match")]
+    if_match: Option<String>,
+}
+
 /// The versions that `If-Match` allows; `None` when there is no such condition.
 pub(super) struct IfMatch(pub(super) Option<Vec<i64>>);
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -112,11 +112,21 @@ struct Status {
     status: &'static str,
 }
 
+/// What a command of this installation asks before it says more than that.
+pub(crate) const CHALLENGE: &str = "x-campus-challenge";
+pub(crate) const PROOF: &str = "x-campus-proof";
+
 /// Whether the process runs
 #[utoipa::path(get, path = "/health/live", tag = "operations", operation_id = "live",
     responses((status = 200, description = "It runs", body = Status)))]
-async fn live() -> Response {
-    personal(StatusCode::OK, &Status { status: "alive" })
+async fn live(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    let mut response = personal(StatusCode::OK, &Status { status: "alive" });
+    let challenge = headers.get(CHALLENGE).and_then(|challenge| challenge.to_str().ok());
+    let challenge = challenge.filter(|challenge| (16..=64).contains(&challenge.len()));
+    if let Some(Ok(proof)) = challenge.map(|text| HeaderValue::try_from(app.learning.prove(text))) {
+        response.headers_mut().insert(HeaderName::from_static(PROOF), proof);
+    }
+    response
 }
 
 /// Whether requests can be served

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,7 +10,8 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tower::{Layer, Service};
@@ -22,8 +24,9 @@ use crate::app::App;
 use crate::config::Secret;
 use crate::meters::{self, Meters};
 
-/// Behind a proxy everybody comes from this machine.
-const FORWARDED: [&str; 2] = ["x-forwarded-for", "forwarded"];
+/// Behind a proxy everybody comes from this machine: what proxies add.
+const FORWARDED: [&str; 3] = ["forwarded", "via", "x-real-ip"];
+const FORWARDED_ALL: &str = "x-forwarded-";
 
 /// On the main listener.
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -38,18 +41,45 @@ pub fn metrics_service(app: Arc<App>) -> Edge {
 async fn guarded(
     State(app): State<Arc<App>>,
     ClientAddress(client): ClientAddress,
+    version: Version,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let is_forwarded = FORWARDED.iter().any(|name| headers.contains_key(*name));
+    // Proxies that say nothing of themselves often speak HTTP/1.0, or ask for their public name.
+    let is_direct = !is_forwarded(&headers)
+        && version >= Version::HTTP_11
+        && host(&uri, &headers).is_some_and(is_this_machine);
     match (&app.metrics.addr, &app.metrics.token) {
         (Some(_), _) => Err(Problem::new(StatusCode::NOT_FOUND, "There is no such path")),
         (None, Some(token)) => authorized(token, &headers)?.rendered(&app).await,
-        (None, None) if client.is_loopback() && !is_forwarded => Allowed.rendered(&app).await,
+        (None, None) if client.is_loopback() && is_direct => Allowed.rendered(&app).await,
         (None, None) => {
             let detail = "Metrics are for this machine only; see METRICS_TOKEN and METRICS_ADDR";
             Err(Problem::new(StatusCode::FORBIDDEN, detail))
         }
     }
+}
+
+fn is_forwarded(headers: &HeaderMap) -> bool {
+    let mut names = headers.keys().map(HeaderName::as_str);
+    names.any(|name| FORWARDED.contains(&name) || name.starts_with(FORWARDED_ALL))
+}
+
+/// Whom the client asks, with the port if it names one.
+fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    let named = || headers.get(header::HOST)?.to_str().ok();
+    uri.authority().map(Authority::as_str).or_else(named)
+}
+
+/// Whether it is asked by a name that only this machine has for itself.
+fn is_this_machine(host: &str) -> bool {
+    let Ok(host) = host.parse::<Authority>() else {
+        return false;
+    };
+    let name = host.host();
+    let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+    bare.eq_ignore_ascii_case("localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 async fn alone(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Problem> {

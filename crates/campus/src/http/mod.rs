@@ -3,6 +3,7 @@
 mod analytics;
 mod answer;
 mod articles;
+mod audit;
 mod auth;
 mod cache;
 mod certificates;
@@ -41,6 +42,7 @@ use utoipa::{Modify, OpenApi as _};
 use utoipa_axum::router::OpenApiRouter;
 
 pub use edge::Edge;
+pub(crate) use health::{CHALLENGE, PROOF};
 pub use metrics::metrics_service;
 pub use server::{Draining, serve};
 
@@ -87,6 +89,7 @@ fn course_routes() -> OpenApiRouter<Arc<App>> {
 fn operator_routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .merge(health::routes())
+        .merge(audit::routes())
         .merge(cache::routes())
         .merge(clearing::routes())
         .merge(definitions::routes())

@@ -67,13 +67,33 @@ fn within(field: &str, value: i64, min: i64, max: i64) -> Result<(), Problem> {
     }
 }
 
+/// A page that was answered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Page {
+    window: Window,
+    /// Where the next one begins.
+    end: i64,
+    total: i64,
+}
+
+impl Page {
+    pub(super) fn of(window: Window, total: i64) -> Self {
+        Self { window, end: window.skip + window.limit, total }
+    }
+
+    /// The same of a list whose pages may end early, where the next one begins.
+    pub(super) fn ending(window: Window, count: i64, total: i64) -> Self {
+        let end = if count == 0 { window.limit } else { count };
+        Self { window, end: window.skip + end, total }
+    }
+}
+
 /// `X-Total-Count` and `Link`: first, prev, next, last, with the other parameters kept.
 pub(super) fn page_headers(
     headers: &mut HeaderMap,
     path: &str,
     query: Option<&str>,
-    window: Window,
-    total: i64,
+    Page { window, end, total }: Page,
 ) {
     headers.insert(TOTAL_COUNT, HeaderValue::from(total));
     let paging = ["skip", "limit", "page", "page_size"];
@@ -91,8 +111,8 @@ pub(super) fn page_headers(
     if skip > 0 {
         links.push(link((skip - limit).max(0), "prev"));
     }
-    if skip + limit < total {
-        links.push(link(skip + limit, "next"));
+    if end < total {
+        links.push(link(end, "next"));
     }
     links.push(link(last, "last"));
     if let Ok(value) = HeaderValue::try_from(links.join(", ")) {
@@ -109,7 +129,7 @@ fn quoted(part: &str) -> String {
 mod tests {
     use axum::http::HeaderMap;
 
-    use super::{PageParams, page_headers};
+    use super::{Page, PageParams, page_headers};
     use crate::model::Window;
 
     #[test]
@@ -137,10 +157,19 @@ mod tests {
     fn links_keep_the_filters_and_lead_to_the_neighbours() {
         let mut headers = HeaderMap::new();
         let window = Window { skip: 20, limit: 20 };
-        page_headers(&mut headers, "/courses", Some("page=2&q=a"), window, 45);
+        page_headers(&mut headers, "/courses", Some("page=2&q=a"), Page::of(window, 45));
         let link = headers["link"].to_str().unwrap();
         assert!(link.contains("</courses?skip=0&limit=20&q=a>; rel=\"prev\""));
         assert!(link.contains("</courses?skip=40&limit=20&q=a>; rel=\"next\""));
         assert!(link.contains("</courses?skip=40&limit=20&q=a>; rel=\"last\""));
+    }
+
+    #[test]
+    fn a_page_that_ended_early_is_followed_by_what_it_left_out() {
+        let mut headers = HeaderMap::new();
+        let page = Page::ending(Window { skip: 20, limit: 20 }, 7, 45);
+        page_headers(&mut headers, "/articles", Some("page=2"), page);
+        let link = headers["link"].to_str().unwrap();
+        assert!(link.contains("</articles?skip=27&limit=20>; rel=\"next\""), "{link}");
     }
 }

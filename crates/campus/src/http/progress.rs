@@ -28,14 +28,14 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(get_session))
 }
 
-fn own(read: &Read<Arc<PlainAnswer>>, conditions: &Conditions) -> Response {
+async fn own(read: &Read<Arc<PlainAnswer>>, conditions: &Conditions) -> Response {
     let rendered = Rendered {
         body: &read.value.body,
         version: None,
         origin: read.origin,
         audience: Audience::OneViewer,
     };
-    rendered.answer(conditions)
+    rendered.answer(conditions).await
 }
 
 /// How far one is in a course (enrolled)
@@ -50,7 +50,7 @@ async fn get_progress(
 ) -> Result<Response, Problem> {
     let via = Viewer(Some(by)).via(&conditions);
     let read = app.learning.progress(by, via, id).await?;
-    Ok(own(&read, &conditions))
+    Ok(own(&read, &conditions).await)
 }
 
 /// Note a lesson as done (enrolled); the last one completes the course
@@ -120,7 +120,7 @@ async fn get_dashboard(
     conditions: Conditions,
 ) -> Result<Response, Problem> {
     let read = app.learning.my_dashboard(by, Viewer(Some(by)).via(&conditions)).await?;
-    Ok(own(&read, &conditions))
+    Ok(own(&read, &conditions).await)
 }
 
 /// Where one is enrolled, and how far
@@ -133,5 +133,5 @@ async fn get_session(
     conditions: Conditions,
 ) -> Result<Response, Problem> {
     let read = app.learning.my_session(by, Viewer(Some(by)).via(&conditions)).await?;
-    Ok(own(&read, &conditions))
+    Ok(own(&read, &conditions).await)
 }

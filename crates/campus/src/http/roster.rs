@@ -15,7 +15,7 @@ use super::auth::SignedIn;
 use super::csv::{Format, table};
 use super::error::{Problem, ReadProblems};
 use super::extract::{Path, Query};
-use super::page::{PageParams, page_headers};
+use super::page::{Page, PageParams, page_headers};
 use crate::app::App;
 use crate::model::Timestamp;
 use crate::wire;
@@ -73,7 +73,7 @@ async fn get_roster(
     let headers = response.headers_mut();
     headers.insert(header::VARY, HeaderValue::from_static("Accept, Authorization"));
     let path = format!("/courses/{id}/enrollments");
-    page_headers(headers, &path, raw.as_deref(), window, total);
+    page_headers(headers, &path, raw.as_deref(), Page::of(window, total));
     Ok(response)
 }
 

@@ -50,10 +50,10 @@ fn page(kind: &'static str, bytes: &'static [u8]) -> axum::routing::MethodRouter
 /// A file that is the same for as long as the process runs, compressed once.
 fn file(kind: &'static str, bytes: Bytes) -> axum::routing::MethodRouter<Arc<App>> {
     let body = Arc::new(Body::of(bytes));
-    get(move |conditions: Conditions| async move { serve(kind, &body, &conditions) })
+    get(move |conditions: Conditions| async move { serve(kind, &body, &conditions).await })
 }
 
-fn serve(kind: &'static str, body: &Body, conditions: &Conditions) -> Response {
+async fn serve(kind: &'static str, body: &Body, conditions: &Conditions) -> Response {
     let mut response = Response::new(HttpBody::empty());
     let headers = response.headers_mut();
     headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
@@ -64,7 +64,7 @@ fn serve(kind: &'static str, body: &Body, conditions: &Conditions) -> Response {
         return response;
     }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    let bytes = sent.bytes(headers, conditions);
+    let bytes = sent.bytes(headers, conditions).await;
     *response.body_mut() = HttpBody::from(bytes);
     response
 }

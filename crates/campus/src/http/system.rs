@@ -16,6 +16,7 @@ use super::auth::{Admin, SignedIn};
 use super::error::{Problem, ProblemBody, ReadProblems, WriteProblems};
 use super::health::{healthy, overall};
 use crate::app::App;
+use crate::learning::Operator;
 use crate::reads::{RedisReport, TestStep};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
@@ -176,7 +177,7 @@ async fn redis_test(
     State(app): State<Arc<App>>,
     SignedIn(by): SignedIn,
 ) -> Result<Response, Problem> {
-    app.learning.log_operation(by, "redis.test", "").await?;
+    app.learning.log_operation(Operator::Admin(by), "redis.test", "").await?;
     match app.reads.test_redis().await {
         None => Err(Problem::new(StatusCode::NOT_FOUND, "This server has no Redis (REDIS_URL)")),
         Some(steps) => Ok(personal(StatusCode::OK, &TestReport::of(steps))),

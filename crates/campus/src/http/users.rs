@@ -48,7 +48,7 @@ async fn get_user(
             Role::Student | Role::Admin => Audience::Permitted,
         },
     };
-    Ok(rendered.answer(&conditions))
+    Ok(rendered.answer(&conditions).await)
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -162,7 +162,7 @@ async fn get_instructor(
         origin: read.origin,
         audience: Audience::Everyone,
     };
-    Ok(rendered.answer(&conditions))
+    Ok(rendered.answer(&conditions).await)
 }
 
 #[derive(Deserialize, ToSchema)]

@@ -53,6 +53,16 @@ impl Learning {
         self.tokens.verify(token, self.clock.now())
     }
 
+    /// Whether a token is the command line's, for this very request.
+    pub fn is_command_line(&self, token: &str, request: &str) -> bool {
+        self.tokens.allows_request(token, request, self.clock.now())
+    }
+
+    /// Proves to whoever has the secret that this is their installation.
+    pub fn prove(&self, challenge: &str) -> String {
+        self.tokens.prove(challenge)
+    }
+
     /// Signs a new student up. Every try counts against the address, the good ones too.
     pub async fn register(&self, who: Registration, from: IpAddr) -> Result<User> {
         self.sign_ups.admit(&[Name::address(from)], self.clock.now())?;

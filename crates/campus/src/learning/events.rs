@@ -1,6 +1,7 @@
 //! Listening: who may hear of what, from when on, and until when.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::courses::NO_COURSE;
 use super::lessons::NOT_ENROLLED;
+use super::throttle::Name;
 use super::{Error, GONE, Learning, Result};
 use crate::model::{CourseStatus, Event, EventKind, Happened, Principal, Refusal, Topic};
 use crate::reads::{REPLAY, Reads, Via};
@@ -26,6 +28,8 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// At the same time, in this process.
 const MOST_OF_ONE: usize = 8;
+/// A school may be behind one address; whoever signs up again and again must not take all places.
+const MOST_OF_ADDRESS: usize = 200;
 const MOST: usize = 2_000;
 
 /// Missed events read at a time.
@@ -36,6 +40,8 @@ pub struct ListenRequest {
     pub topics: Vec<Topic>,
     /// The last event that the client has got, as it says.
     pub last_id: Option<String>,
+    /// Where the request comes from.
+    pub from: IpAddr,
 }
 
 /// One thing to tell a listener.
@@ -55,38 +61,53 @@ pub enum Told {
 /// The streams that are open.
 #[derive(Default)]
 pub(super) struct Listeners {
-    open: Arc<Mutex<HashMap<i64, usize>>>,
+    open: Arc<Mutex<Open>>,
     closing: CancellationToken,
+}
+
+/// How many there are, in all and under each name: a person's, an address'.
+#[derive(Default)]
+struct Open {
+    all: usize,
+    by_name: HashMap<Name, usize>,
 }
 
 /// One open stream, until it is dropped.
 struct Place {
-    open: Arc<Mutex<HashMap<i64, usize>>>,
-    listener: i64,
+    open: Arc<Mutex<Open>>,
+    names: [Name; 2],
 }
 
 impl Listeners {
-    fn place(&self, listener: i64) -> Result<Place> {
+    fn place(&self, listener: i64, from: IpAddr) -> Result<Place> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.closing.is_cancelled() || open.values().sum::<usize>() >= MOST {
+        if self.closing.is_cancelled() || open.all >= MOST {
             return Err(Refusal::Busy.into());
         }
-        let own = open.entry(listener).or_default();
-        if *own >= MOST_OF_ONE {
+        let names = [Name::person(listener), Name::address(from)];
+        let of = |name| open.by_name.get(&name).copied().unwrap_or(0);
+        if of(names[0]) >= MOST_OF_ONE {
             return Err(Refusal::TooManyStreams { most: MOST_OF_ONE }.into());
         }
-        *own += 1;
-        Ok(Place { open: Arc::clone(&self.open), listener })
+        if of(names[1]) >= MOST_OF_ADDRESS {
+            return Err(Refusal::TooManyStreamsFrom { most: MOST_OF_ADDRESS }.into());
+        }
+        open.all += 1;
+        names.into_iter().for_each(|name| *open.by_name.entry(name).or_default() += 1);
+        Ok(Place { open: Arc::clone(&self.open), names })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(own) = open.get_mut(&self.listener) {
-            *own -= 1;
-            if *own == 0 {
-                open.remove(&self.listener);
+        open.all -= 1;
+        for name in self.names {
+            if let Some(count) = open.by_name.get_mut(&name) {
+                *count -= 1;
+                if *count == 0 {
+                    open.by_name.remove(&name);
+                }
             }
         }
     }
@@ -96,7 +117,7 @@ impl Learning {
     /// Begins to listen. The stream ends with the access.
     pub async fn listen(&self, access: Access, request: ListenRequest) -> Result<Subscription> {
         let listener = access.principal.id;
-        let place = self.listeners.place(listener)?;
+        let place = self.listeners.place(listener, request.from)?;
         let gate = Gate {
             store: Arc::clone(&self.store),
             reads: self.reads.clone(),
@@ -291,21 +312,44 @@ impl Subscription {
 
 #[cfg(test)]
 mod tests {
-    use super::{Listeners, MOST_OF_ONE};
+    use std::net::IpAddr;
+
+    use super::{Listeners, MOST_OF_ADDRESS, MOST_OF_ONE};
     use crate::learning::Error;
     use crate::model::Refusal;
 
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn many_accounts_behind_one_address_leave_places_for_other_addresses() {
+        let listeners = Listeners::default();
+        let (crowd, other) = (address("2001:db8::1"), address("2001:db8:0:1::1"));
+        let place = |id: usize, from| listeners.place(id as i64, from);
+        let places: Vec<_> =
+            (0..MOST_OF_ADDRESS).map(|id| place(id, crowd).ok().unwrap()).collect();
+        let next = address("2001:db8::2");
+        let refused = place(MOST_OF_ADDRESS, next).err().unwrap();
+        let of_address = Refusal::TooManyStreamsFrom { most: MOST_OF_ADDRESS };
+        assert_eq!(refused.to_string(), of_address.to_string(), "the same customer's");
+        assert!(place(MOST_OF_ADDRESS, other).is_ok());
+        drop(places);
+        assert!(place(MOST_OF_ADDRESS, crowd).is_ok());
+        assert_eq!(listeners.open.lock().unwrap().all, 0);
+    }
+
     #[test]
     fn a_place_is_free_again_when_its_stream_is_dropped() {
-        let listeners = Listeners::default();
-        let mut places: Vec<_> =
-            (0..MOST_OF_ONE).map(|_| listeners.place(7).ok().unwrap()).collect();
-        let refused = listeners.place(7).err().unwrap();
+        let (listeners, here) = (Listeners::default(), address("192.0.2.1"));
+        let place = |id| listeners.place(id, here);
+        let mut places: Vec<_> = (0..MOST_OF_ONE).map(|_| place(7).ok().unwrap()).collect();
+        let refused = place(7).err().unwrap();
         assert!(matches!(refused, Error::Refused(Refusal::TooManyStreams { .. })), "{refused}");
-        assert!(listeners.place(8).is_ok(), "somebody else's");
+        assert!(place(8).is_ok(), "somebody else's");
         places.pop();
-        places.push(listeners.place(7).ok().unwrap());
+        places.push(place(7).ok().unwrap());
         places.clear();
-        assert!(listeners.open.lock().unwrap().is_empty());
+        assert!(listeners.open.lock().unwrap().by_name.is_empty());
     }
 }

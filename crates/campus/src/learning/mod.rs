@@ -30,7 +30,7 @@ use crate::token::TokenKey;
 pub use enrollment::EnrollRequest;
 use events::Listeners;
 pub use events::{ListenRequest, Subscription, Told};
-pub use operations::Clearing;
+pub use operations::{Clearing, Operator};
 use passwords::Passwords;
 pub use progress::{MOST_MINUTES, ProgressReport};
 use throttle::Throttle;

@@ -3,9 +3,18 @@
 use super::accounts::ADMINS_ONLY;
 use super::{Learning, Result};
 use crate::config::Namespace;
-use crate::model::{CacheRule, CacheRuleEdit, Principal, Refusal, Role};
+use crate::model::{CacheRule, CacheRuleEdit, LoggedAction, Principal, Refusal, Window};
 use crate::reads::Ending;
 use crate::store::Tx;
+
+/// Who does it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operator {
+    /// Somebody signed in, who must be an admin by now.
+    Admin(Principal),
+    /// Whoever runs commands at the machine, and has the installation's secret.
+    CommandLine,
+}
 
 /// What is to be forgotten.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +48,7 @@ impl Clearing {
 
 impl Learning {
     /// Makes every server forget something.
-    pub async fn clear_cache(&self, by: Principal, what: &Clearing) -> Result<()> {
+    pub async fn clear_cache(&self, by: Operator, what: &Clearing) -> Result<()> {
         let ending = what.ending()?;
         let tx = self.store.begin().await?;
         self.logged(&tx, by, "cache.clear", &what.target()).await?;
@@ -51,13 +60,14 @@ impl Learning {
     /// soon as it hears of it.
     pub async fn change_cache_rule(
         &self,
-        by: Principal,
+        by: Operator,
         namespace: Namespace,
         edit: CacheRuleEdit,
     ) -> Result<()> {
         let tx = self.store.begin().await?;
-        self.logged(&tx, by, "cache.define", namespace.name).await?;
-        let before = tx.cache_rule(namespace.name).await?;
+        let target = format!("{} {edit}", namespace.name);
+        self.logged(&tx, by, "cache.define", &target).await?;
+        let before = tx.cache_rule_to_edit(namespace.name, self.clock.now()).await?;
         let rule: CacheRule = before.edited(edit, self.reads.configured_hard(namespace))?;
         if rule == before {
             return Ok(());
@@ -68,29 +78,32 @@ impl Learning {
         Ok(())
     }
 
-    /// A token for operators at the machine, who could make themselves one: it speaks for the
-    /// first admin.
-    pub async fn operator_token(&self) -> Result<Option<String>> {
-        let id = self.store.first_admin().await?;
-        let principal = id.map(|id| Principal { id, role: Role::Admin });
-        Ok(principal.map(|principal| self.tokens.sign(principal, self.clock.now())))
+    /// What operators have done, the newest first, and how much of it is kept.
+    pub async fn logged_actions(&self, window: Window) -> Result<(Vec<LoggedAction>, i64)> {
+        Ok(self.store.logged_actions(window).await?)
     }
 
     /// Lets only who is an admin now do this, and writes down that they did. For what changes
     /// nothing in the database there is nothing else to commit.
-    pub async fn log_operation(&self, by: Principal, action: &str, target: &str) -> Result<()> {
+    pub async fn log_operation(&self, by: Operator, action: &str, target: &str) -> Result<()> {
         let tx = self.store.begin().await?;
         self.logged(&tx, by, action, target).await?;
         Ok(tx.commit().await?)
     }
 
-    async fn logged(&self, tx: &Tx, by: Principal, action: &str, target: &str) -> Result<()> {
-        let by = self.actor(tx, by).await?;
-        if !by.is_admin() {
-            return Err(ADMINS_ONLY.into());
-        }
-        tx.log_action(by.id, action, target, self.clock.now()).await?;
-        tracing::info!(by = by.id, action, target, "an admin changes the cache");
+    async fn logged(&self, tx: &Tx, by: Operator, action: &str, target: &str) -> Result<()> {
+        let admin = match by {
+            Operator::Admin(by) => {
+                let by = self.actor(tx, by).await?;
+                if !by.is_admin() {
+                    return Err(ADMINS_ONLY.into());
+                }
+                Some(by.id)
+            }
+            Operator::CommandLine => None,
+        };
+        tx.log_action(admin, action, target, self.clock.now()).await?;
+        tracing::info!(admin, action, target, "an operator changes the cache");
         Ok(())
     }
 }

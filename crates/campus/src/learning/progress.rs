@@ -98,6 +98,7 @@ impl Learning {
         only(tx.details(vec![place]).await?)
     }
 
+    /// Of what changes nothing, as an empty report, nothing is written and nobody is told.
     pub async fn report_progress(
         &self,
         by: Principal,
@@ -114,7 +115,15 @@ impl Learning {
         let lessons = reported(&outline, report)?;
         let fresh = tx.complete_lessons(place.id, lessons, self.clock.now()).await?;
         let visit = Visit { lesson_id: report.lesson_id, minutes };
-        self.visited(tx, place, visit, Milestone::of(fresh)).await
+        if fresh > 0 || minutes > 0 {
+            return self.visited(tx, place, visit, Milestone::of(fresh)).await;
+        }
+        let is_elsewhere = visit.lesson_id.is_some() && visit.lesson_id != place.last_lesson_id;
+        let detail = only(tx.details(vec![place]).await?)?;
+        if !is_elsewhere && !is_to_finish(&detail) {
+            return Ok(detail);
+        }
+        self.visited(tx, detail.enrollment, visit, Milestone::Visit).await
     }
 
     pub async fn my_certificates(

@@ -47,7 +47,7 @@ pub use import::{
 };
 pub use money::Money;
 pub use refusal::Refusal;
-pub use rule::{CacheRule, CacheRuleEdit};
+pub use rule::{CacheRule, CacheRuleEdit, LoggedAction};
 pub use student::{Pace, Risk, StudentCourse, StudentFigures};
 pub use time::Timestamp;
 pub use user::{InstructorProfile, NewUser, Principal, ProfileEdit, Role, User};

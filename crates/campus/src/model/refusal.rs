@@ -28,6 +28,8 @@ pub enum Refusal {
     TooManyAttempts { retry_after: Duration },
     #[error("you have {most} event streams open already, close one")]
     TooManyStreams { most: usize },
+    #[error("{most} event streams are open from your address, try again later")]
+    TooManyStreamsFrom { most: usize },
     /// A bounded resource (the password hashers) stayed busy for too long.
     #[error("the service is busy, try again")]
     Busy,

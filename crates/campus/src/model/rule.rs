@@ -1,6 +1,8 @@
 //! What an operator changes about a part of the cache while it runs.
 
-use super::{Fields, Patch, Refusal};
+use std::fmt;
+
+use super::{Fields, Patch, Refusal, Timestamp};
 
 /// Thirty days, as for the variables.
 const LONGEST: i64 = 2_592_000;
@@ -14,6 +16,17 @@ pub struct CacheRule {
     pub l1: Option<i64>,
 }
 
+/// What an operator has done to the cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggedAction {
+    pub id: i64,
+    pub at: Timestamp,
+    /// Nobody for what came from the command line.
+    pub admin_id: Option<i64>,
+    pub action: String,
+    pub target: String,
+}
+
 /// A partial change of a rule: `null` takes a change back.
 #[derive(Debug, Clone, Default)]
 pub struct CacheRuleEdit {
@@ -21,6 +34,25 @@ pub struct CacheRuleEdit {
     pub soft: Patch<i64>,
     pub hard: Patch<i64>,
     pub l1: Patch<i64>,
+}
+
+/// As it is written into the log: `soft=60 hard=configured`.
+impl fmt::Display for CacheRuleEdit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numbers = [("soft", &self.soft), ("hard", &self.hard), ("l1", &self.l1)];
+        let numbers = numbers.map(|(name, patch)| (name, said(patch)));
+        let fields = [("enabled", said(&self.enabled))].into_iter().chain(numbers);
+        let fields = fields.filter_map(|(name, value)| Some(format!("{name}={}", value?)));
+        f.write_str(&fields.collect::<Vec<String>>().join(" "))
+    }
+}
+
+fn said<T: fmt::Display>(patch: &Patch<T>) -> Option<String> {
+    match patch {
+        Patch::Keep => None,
+        Patch::Clear => Some("configured".to_owned()),
+        Patch::Set(value) => Some(value.to_string()),
+    }
 }
 
 impl CacheRule {
@@ -61,6 +93,18 @@ mod tests {
         let edit = CacheRuleEdit { hard: Patch::Clear, ..CacheRuleEdit::default() };
         let edited = rule.edited(edit, 300).unwrap();
         assert_eq!((edited.soft, edited.hard), (Some(5), None));
+    }
+
+    #[test]
+    fn an_edit_says_what_it_changes_and_nothing_else() {
+        let edit = CacheRuleEdit {
+            enabled: Patch::Set(false),
+            soft: Patch::Set(60),
+            hard: Patch::Clear,
+            l1: Patch::Keep,
+        };
+        assert_eq!(edit.to_string(), "enabled=false soft=60 hard=configured");
+        assert_eq!(CacheRuleEdit::default().to_string(), "");
     }
 
     #[test]

@@ -2,13 +2,14 @@
 //!
 //! Their shapes are stored in Redis: whoever changes one raises the `VERSION` of its key.
 
-use std::io::Write as _;
-use std::sync::OnceLock;
+use std::io::{self, Write};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
+use tokio::sync::{OnceCell, Semaphore};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::model::{self, CourseStatus, Role};
@@ -17,6 +18,17 @@ use crate::wire;
 
 /// Smaller bodies fit in a packet or two anyway.
 const PACK_FROM: usize = 1024;
+
+/// What is larger takes long enough to pack that a thread of its own does it: others wait for
+/// the runtime's.
+const PACK_ASIDE_FROM: usize = 64 << 10;
+
+/// Packed aside at a time: a crowd must not take every core.
+static PACKERS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(2)));
+
+/// What a page of a list may hold, in bytes: with its packed form it still fits into an entry of
+/// the default size (`CACHE_MAX_ENTRY_KB`).
+pub(super) const MOST_OF_A_PAGE: usize = 640 << 10;
 
 /// A rendered answer and the hash its entity tag is made of, computed once. What answers
 /// need beyond that is made for the first of them, and kept beside it in this process.
@@ -27,7 +39,7 @@ pub struct Body {
     #[serde(skip)]
     tags: OnceLock<Tags>,
     #[serde(skip)]
-    packed: OnceLock<Bytes>,
+    packed: OnceCell<Bytes>,
 }
 
 /// The entity tags of a body: each encoding has its own.
@@ -56,7 +68,7 @@ impl Body {
     }
 
     fn known(bytes: Bytes, hash: u64) -> Self {
-        Self { bytes, hash, tags: OnceLock::new(), packed: OnceLock::new() }
+        Self { bytes, hash, tags: OnceLock::new(), packed: OnceCell::new() }
     }
 
     /// How it is sent to a client that takes gzip or does not.
@@ -68,11 +80,28 @@ impl Body {
         }
     }
 
-    pub fn encoded(&self, encoding: Encoding) -> &Bytes {
+    /// Of those who ask at once, one packs it.
+    pub async fn encoded(&self, encoding: Encoding) -> &Bytes {
         match encoding {
             Encoding::Identity => &self.bytes,
-            Encoding::Gzip => self.packed.get_or_init(|| packed(&self.bytes)),
+            Encoding::Gzip => self.packed.get_or_init(|| self.pack()).await,
         }
+    }
+
+    async fn pack(&self) -> Bytes {
+        if self.bytes.len() < PACK_ASIDE_FROM {
+            return packed(&self.bytes);
+        }
+        // The permit moves into the work: a client that goes away frees no thread that is busy.
+        let permit = Arc::clone(&PACKERS).acquire_owned().await;
+        let bytes = self.bytes.clone();
+        let aside = tokio::task::spawn_blocking(move || {
+            let bytes = packed(&bytes);
+            drop(permit);
+            bytes
+        });
+        // It ends without a result only together with the runtime.
+        aside.await.unwrap_or_else(|_| packed(&self.bytes))
     }
 
     /// `"{version}-{hash}"`, or `"{hash}"` for what has no version. The version belongs
@@ -178,11 +207,41 @@ impl ArticleAnswer {
     }
 }
 
-/// A page of a list and how many items there are in all.
+/// A page of a list, how many items it has, and how many there are in all.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ListAnswer {
     pub body: Body,
+    pub count: i64,
     pub total: i64,
+}
+
+/// Leaves to the next page what would make this one too heavy to be kept. One item always stays.
+pub(super) fn fitting<T: Serialize>(mut items: Vec<T>) -> Result<Vec<T>> {
+    let mut weight = Weight(0);
+    let mut fit = 0;
+    for item in &items {
+        serde_json::to_writer(&mut weight, item).map_err(|e| Error::corrupt(e.to_string()))?;
+        if weight.0 > MOST_OF_A_PAGE {
+            break;
+        }
+        fit += 1;
+    }
+    items.truncate(fit.max(1));
+    Ok(items)
+}
+
+/// Counts what is written to it.
+struct Weight(usize);
+
+impl Write for Weight {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl ListAnswer {
@@ -286,32 +345,53 @@ fn position(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use futures_util::FutureExt;
 
-    use super::{Body, ContentAnswer, Encoding};
+    use super::{Body, ContentAnswer, Encoding, PACK_ASIDE_FROM, fitting};
     use crate::model::{Content, LessonDraft, ModuleDraft};
 
+    #[tokio::test]
+    async fn a_large_body_is_packed_beside_the_threads_that_answer() {
+        let large = Body::of(Bytes::from(vec![b'a'; PACK_ASIDE_FROM]));
+        assert!(large.encoded(Encoding::Gzip).now_or_never().is_none());
+        let packed = large.encoded(Encoding::Gzip).await.clone();
+        assert_eq!(large.encoded(Encoding::Gzip).now_or_never(), Some(&packed), "kept");
+        let small = Body::of(Bytes::from(vec![b'a'; PACK_ASIDE_FROM - 1]));
+        assert!(small.encoded(Encoding::Gzip).now_or_never().is_some());
+    }
+
     #[test]
-    fn a_body_is_compressed_and_tagged_once_for_all_answers() {
+    fn a_page_holds_what_can_be_kept_and_at_least_one_item() {
+        let items = |count, length| vec!["x".repeat(length); count];
+        assert_eq!(fitting(items(100, 1_000)).unwrap().len(), 100);
+        assert_eq!(fitting(items(100, 10_000)).unwrap().len(), 65);
+        assert_eq!(fitting(items(100, 1_000_000)).unwrap().len(), 1);
+        assert_eq!(fitting(items(0, 0)).unwrap().len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_body_is_compressed_and_tagged_once_for_all_answers() {
         let body = Body::of(Bytes::from(vec![b'a'; 5000]));
         let encoding = body.encoding(true);
         assert_eq!(encoding, Encoding::Gzip);
-        assert_eq!(body.encoded(encoding).as_ptr(), body.encoded(encoding).as_ptr());
+        let first = body.encoded(encoding).await.as_ptr();
+        assert_eq!(body.encoded(encoding).await.as_ptr(), first);
         let tag = body.tag(Some(3), Encoding::Identity);
         assert_eq!(tag, format!("\"3-{:016x}\"", body.hash).as_bytes());
         assert_ne!(tag, body.tag(Some(3), Encoding::Gzip));
         assert_eq!(Body::of(Bytes::from_static(b"{}")).encoding(true), Encoding::Identity);
     }
 
-    #[test]
-    fn what_is_kept_for_answers_is_neither_stored_in_redis_nor_forgotten_in_the_charge() {
+    #[tokio::test]
+    async fn what_is_kept_for_answers_is_neither_stored_in_redis_nor_forgotten_in_the_charge() {
         let body = Body::of(Bytes::from(vec![b'a'; 5000]));
         let stored = serde_json::to_string(&body).unwrap();
         let before = body.weight();
-        body.encoded(Encoding::Gzip);
+        body.encoded(Encoding::Gzip).await;
         body.tag(None, Encoding::Gzip);
         assert_eq!(serde_json::to_string(&body).unwrap(), stored);
         assert_eq!(body.weight(), before);
-        assert!(before >= 5000 + body.encoded(Encoding::Gzip).len());
+        assert!(before >= 5000 + body.encoded(Encoding::Gzip).await.len());
     }
 
     #[test]

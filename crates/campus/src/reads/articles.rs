@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use larder::{CacheKey, KeyWriter, Policy, Public, Tag, Tags};
 
-use super::answers::{ArticleAnswer, ListAnswer, PlainAnswer};
+use super::answers::{ArticleAnswer, ListAnswer, PlainAnswer, fitting};
 use super::keys::policy;
 use super::{Body, Read, Reads, Result, Via, plain};
 use crate::config::lifetimes;
@@ -25,7 +25,7 @@ impl CacheKey for ArticleListKey {
     type Scope = Public;
     const NAMESPACE: &'static str = lifetimes::ARTICLES_LIST.name;
     const NAME: &'static str = "article:list";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
 
     fn policy() -> Policy {
         policy(lifetimes::ARTICLES_LIST)
@@ -100,12 +100,13 @@ impl CacheKey for TagsKey {
 }
 
 impl Reads {
-    /// A page of the published articles, the newest first.
+    /// A page of the published articles, the newest first; shorter than asked for if it would be
+    /// too heavy to be kept.
     pub async fn articles(&self, via: Via, window: Window) -> Result<Read<Arc<ListAnswer>>> {
         self.get(via, &ArticleListKey { window }, move |store| async move {
             let (articles, total) = store.published_articles(window).await?;
-            let items: Vec<wire::Article> = articles.iter().map(wire::Article::from).collect();
-            Ok(ListAnswer { body: Body::render(&items)?, total })
+            let items = fitting(articles.iter().map(wire::Article::from).collect())?;
+            Ok(ListAnswer { body: Body::render(&items)?, count: items.len() as i64, total })
         })
         .await
     }

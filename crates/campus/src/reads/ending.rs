@@ -37,6 +37,8 @@ pub struct Learned {
 /// What was reached by that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Milestone {
+    /// Another lesson was looked at that had been done before: nobody has to hear of it.
+    Visit,
     Nothing,
     /// Something was done that had not been.
     Lesson,
@@ -161,7 +163,9 @@ impl Ending {
         if learned.milestone >= Milestone::Lesson {
             ending = ending.telling(tell(EventKind::LessonCompleted));
         }
-        ending = ending.telling(tell(EventKind::PlatformUpdate));
+        if learned.milestone > Milestone::Visit {
+            ending = ending.telling(tell(EventKind::PlatformUpdate));
+        }
         if learned.milestone == Milestone::Course {
             let issued = Event::of_student(EventKind::CertificateIssued, student_id, course_id);
             ending = ending.telling(issued);

@@ -165,7 +165,7 @@ fn what_courses_leave_in_redis_is_what_their_versions_stand_for() {
     check::<CategoriesKey>(&rendered(&[wire::Category { name: "Sport".to_owned(), count: 1 }]));
     let items = vec![wire::Course::from(&course)];
     let body = Body::render(&wire::CourseList { items, total: 1, skip: 0, limit: 20 }).unwrap();
-    let list = ListAnswer { body, total: 1 };
+    let list = ListAnswer { body, count: 1, total: 1 };
     check::<ListKey>(&list);
     check::<SearchKey>(&list);
 }
@@ -189,7 +189,7 @@ fn what_articles_and_tags_leave_in_redis_is_what_their_versions_stand_for() {
     let article = article();
     check::<ArticleKey>(&ArticleAnswer::public(&article).unwrap());
     let body = Body::render(&[wire::Article::from(&article)]).unwrap();
-    check::<ArticleListKey>(&ListAnswer { body, total: 1 });
+    check::<ArticleListKey>(&ListAnswer { body, count: 1, total: 1 });
     check::<TagsKey>(&rendered(&[wire::TagCount { name: "rope".to_owned(), count: 1 }]));
 }
 

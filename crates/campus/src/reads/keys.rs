@@ -62,7 +62,7 @@ impl CacheKey for ListKey {
     type Scope = Public;
     const NAMESPACE: &'static str = lifetimes::COURSES_LIST.name;
     const NAME: &'static str = "course:published";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
 
     fn policy() -> Policy {
         policy(lifetimes::COURSES_LIST)
@@ -134,7 +134,7 @@ impl CacheKey for SearchKey {
     type Scope = Public;
     const NAMESPACE: &'static str = lifetimes::SEARCH.name;
     const NAME: &'static str = "course:search";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
 
     fn policy() -> Policy {
         policy(lifetimes::SEARCH)

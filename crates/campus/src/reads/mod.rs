@@ -47,6 +47,7 @@ pub use warm::{WarmReport, Warmed, Warming};
 use crate::config::Lifetime;
 use crate::store::{self, Store};
 use crate::wire;
+use answers::fitting;
 use keys::{
     CategoriesKey, ContentKey, CourseKey, DashboardKey, EnrolledKey, InstructorKey, ListKey,
     ProfileKey, ProgressKey, SearchKey, SeatsKey, SessionKey,
@@ -184,17 +185,18 @@ impl Reads {
         }
     }
 
-    /// A page of the public catalogue.
+    /// A page of the public catalogue; shorter than asked for if it would be too heavy to be kept.
     pub async fn courses(&self, via: Via, query: CourseQuery) -> Result<Read<Arc<ListAnswer>>> {
         let load = |query: CourseQuery| {
             move |store: Arc<Store>| async move {
                 let CourseQuery { filter, sort, window } = query;
                 let (courses, total) = store.published_courses(&filter, sort, window).await?;
-                let items: Vec<wire::Course> = courses.iter().map(wire::Course::from).collect();
+                let items = fitting(courses.iter().map(wire::Course::from).collect())?;
+                let count = items.len() as i64;
                 let list =
                     wire::CourseList { items, total, skip: window.skip, limit: window.limit };
                 let body = Body::render(&list)?;
-                Ok(ListAnswer { body, total })
+                Ok(ListAnswer { body, count, total })
             }
         };
         if query.filter.q.is_some() {

@@ -137,12 +137,6 @@ impl Reads {
         Some(info.map(RedisReport::from).map_err(|error| error.to_string()))
     }
 
-    /// Keys in Redis, at most `most`; `None` without Redis, an error text when it does not answer.
-    pub async fn redis_keys(&self, most: usize) -> Option<Result<Vec<String>, String>> {
-        let keys = self.cache.redis_keys(most).await?;
-        Some(keys.map_err(|error| error.to_string()))
-    }
-
     /// Rows of the outbox that Redis has yet to be told of. Without Redis there is nobody to tell.
     pub async fn outbox_depth(&self) -> super::Result<u64> {
         match self.cache.stats().l2 {

@@ -1,6 +1,6 @@
 //! Figures over many rows, counted by the database. What is divided or rounded is in the model.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
 use sea_orm::sea_query::{Asterisk, Expr, Query, SimpleExpr};
@@ -90,18 +90,13 @@ impl Store {
             return Ok(None);
         }
         let rows = places_ever(id).into_model::<Row>().all(&self.reader).await?;
-        let ids = rows.iter().map(|row| row.id);
-        let done = lesson_completions::Entity::find()
-            .filter(lesson_completions::Column::EnrollmentId.is_in(ids))
-            .into_model::<Done>()
-            .all(&self.reader)
-            .await?;
+        let done = lessons_done_by(id).into_model::<Done>().all(&self.reader).await?;
         let mut done_by_place: HashMap<i64, Vec<Done>> = HashMap::new();
         for one in done {
             done_by_place.entry(one.enrollment_id).or_default().push(one);
         }
-        let outlines = outlines(&self.reader, rows.iter().map(|row| row.course_id).collect());
-        let outlines = outlines.await?;
+        let course_ids: BTreeSet<i64> = rows.iter().map(|row| row.course_id).collect();
+        let outlines = outlines(&self.reader, course_ids.into_iter().collect()).await?;
         let mut courses: BTreeMap<i64, StudentCourse> = BTreeMap::new();
         for row in rows {
             let done = done_by_place.remove(&row.id).unwrap_or_default();
@@ -290,6 +285,14 @@ fn places_ever(student_id: i64) -> Select<enrollments::Entity> {
         .order_by(Column::Id, Order::Asc)
 }
 
+/// What a student has done in all their places. Joined, not listed: somebody may have enrolled and
+/// dropped more often than a statement has parameters.
+fn lessons_done_by(student_id: i64) -> Select<lesson_completions::Entity> {
+    lesson_completions::Entity::find()
+        .join(JoinType::InnerJoin, lesson_completions::Relation::Enrollment.def())
+        .filter(enrollments::Column::StudentId.eq(student_id))
+}
+
 /// How many lessons of the outline a place has done. Told by whichever list is shorter, of the
 /// lessons that count or of those that do not: nearly always there are none of these.
 fn lessons_done(outline: &Outline, completions: &HashMap<i64, i64>) -> SimpleExpr {
@@ -369,6 +372,7 @@ mod tests {
             "completions by lesson": completions_by_lesson(1),
             "places of a course": place_groups(1, done, NOW),
             "places of a student": places_ever(1),
+            "lessons of a student": lessons_done_by(1),
             "users by role": by(live_users(), users::Column::Role),
             "courses by status": by(live_courses(), courses::Column::Status),
             "enrollments lately": counted(of_days::<enrollments::Entity>(enrolled, NOW, 0..1)),

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     Answer, Person, Postgres, Redis, Sql, TestApp, content, on_both, on_redis, on_redis_alone,
-    until,
+    until, with_sql,
 };
 
 /// 2026-03-01T09:30:00Z
@@ -659,4 +659,26 @@ async fn every_operation_ends_its_figures_at_once_or_in_time_and_no_others() {
         let app = TestApp::with_settings_and_clock(settings(&redis), Clock::manual(START)).await;
         what_writes_end(&mut School::on(app.connected().await).await).await;
     }
+}
+
+with_sql!(
+    many_places,
+    a_student_who_enrolled_and_dropped_seventy_thousand_times_has_figures_on_sqlite,
+    a_student_who_enrolled_and_dropped_seventy_thousand_times_has_figures_on_postgresql
+);
+
+async fn many_places(app: TestApp, sql: Sql) {
+    let ada = app.instructor("ada").await;
+    let course = app.published(&ada, "Rust").await;
+    let sam = app.student("sam").await;
+    let (now, id) = (app.clock.now().0, sam.id);
+    sql.run(&format!(
+        "INSERT INTO enrollments (student_id, course_id, status, enrollment_source, enrolled_at, \
+         dropped_at, time_spent_minutes, version) \
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 70000) \
+         SELECT {id}, {course}, 'dropped', 'web', {now}, {now}, 0, 1 FROM n"
+    ))
+    .await;
+    let figures = app.get(&of_student(sam.id)).by(&sam).await.expect(200).json();
+    assert!(figures["risk"]["score"].is_number(), "{figures}");
 }

@@ -293,3 +293,31 @@ async fn racing_articles(app: TestApp) {
     let seen = app.get(&path).await.expect(200).json();
     assert_eq!((&seen["version"], seen["tags"].as_array().map(Vec::len)), (&json!(17), Some(2)));
 }
+
+#[tokio::test]
+async fn a_page_of_long_texts_ends_early_is_kept_and_leads_to_the_rest() {
+    let app = TestApp::start().await;
+    let ada = app.instructor("ada").await;
+    for number in 0..13 {
+        let body = json!({"title": format!("Long {number}"), "body": "long ".repeat(12_000),
+            "published": true});
+        write(&app, &ada, body).await.expect(201);
+    }
+    let mut seen = Vec::new();
+    let mut path = "/articles?limit=100".to_owned();
+    loop {
+        let miss = app.get(&path).await.expect(200);
+        let hit = app.get(&path).header("accept-encoding", "gzip").await.expect(200);
+        assert_eq!((miss.cache(), hit.cache()), ("MISS", "HIT"), "{path}");
+        assert_eq!(hit.header("content-encoding"), "gzip");
+        assert!(miss.body.len() <= 640 << 10, "{path}: {} bytes", miss.body.len());
+        assert_eq!(miss.header("x-total-count"), "13");
+        seen.extend(titles(&miss));
+        let next = miss.header("link").split(", ").find(|link| link.ends_with("rel=\"next\""));
+        let Some(next) = next else { break };
+        path = next[1..].split('>').next().expect("a link").to_owned();
+        assert_eq!(path, format!("/articles?skip={}&limit=100", seen.len()));
+    }
+    let all: Vec<String> = (0..13).rev().map(|number| format!("Long {number}")).collect();
+    assert_eq!(seen, all);
+}

@@ -1,6 +1,7 @@
 //! Live events: who hears of what, in which order, from when on and until when.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use campus::config::Settings;
@@ -11,8 +12,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{
-    Answer, Asked, Heard, Listener, Person, Postgres, Redis, SECRET, Server, Sql, TestApp, on_both,
-    on_redis, until,
+    Answer, Asked, Heard, Listener, Person, Postgres, Redis, SECRET, Server, Sql, TestApp, on,
+    on_both, on_redis, until, with_sql,
 };
 
 fn listen(app: &TestApp, topics: &str) -> Asked {
@@ -318,7 +319,9 @@ async fn who_is_too_slow_is_told_to_read_again(app: TestApp, sql: Sql) {
     let (app, topic) = (&school.app, school.topic());
     let mut quick = listen(app, &topic).by(&school.ada).listen().await;
     let access = app.app.learning.identify(&school.ada.token).expect("a token");
-    let request = ListenRequest { topics: vec![Topic::Course(school.course)], last_id: None };
+    let topics = vec![Topic::Course(school.course)];
+    let from = Ipv4Addr::LOCALHOST.into();
+    let request = ListenRequest { topics, last_id: None, from };
     let mut slow = app.app.learning.listen(access, request).await.expect("it listens");
     many_events(&sql, school.course, 3_000).await;
     // The last one is out when the quick one has it, or has been told that it is too slow itself.
@@ -342,24 +345,6 @@ async fn who_is_too_slow_is_told_to_read_again(app: TestApp, sql: Sql) {
     assert!(events <= 1_024, "{events}");
 }
 
-macro_rules! with_sql {
-    ($test:ident, $sqlite:ident, $postgresql:ident) => {
-        #[tokio::test(flavor = "multi_thread")]
-        async fn $sqlite() {
-            let app = TestApp::start().await;
-            let sql = Sql::file(&app.folder.path().join("campus.db")).await;
-            $test(app, sql).await;
-        }
-
-        #[tokio::test(flavor = "multi_thread")]
-        async fn $postgresql() {
-            let cluster = Postgres::start();
-            let app = TestApp::with(on(&cluster)).await;
-            $test(app, Sql::open(&cluster.url()).await).await;
-        }
-    };
-}
-
 with_sql!(
     what_was_missed_is_repeated,
     what_was_missed_is_repeated_with_an_overlap_on_sqlite,
@@ -375,10 +360,6 @@ with_sql!(
     who_is_too_slow_is_told_to_read_again_on_sqlite,
     who_is_too_slow_is_told_to_read_again_on_postgresql
 );
-
-fn on(cluster: &Postgres) -> Settings {
-    Settings { database_url: Some(cluster.url()), ..Settings::default() }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_whose_commit_was_overtaken_is_heard_once_by_all() {
@@ -543,4 +524,32 @@ async fn what_admins_do_to_the_cache_is_told_to_admins() {
     assert_eq!(kinds(&heard), [&clears[..], &["definitions_changed"]].concat());
     assert_eq!(heard[1].data["course_id"], school.course);
     assert_eq!(kinds(&course.until("cache_cleared").await), ["cache_cleared"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_with_many_accounts_does_not_take_the_places_of_others() {
+    let trusted_proxies = Some("127.0.0.0/8".to_owned());
+    let app = TestApp::with(Settings { trusted_proxies, ..Settings::default() }).await;
+    let from = |person: &Person, address: &str| {
+        listen(&app, "me").by(person).header("x-forwarded-for", address)
+    };
+    let mut streams = Vec::new();
+    for number in 0..25 {
+        let person = app.student(&format!("crowd{number}")).await;
+        for _ in 0..8 {
+            streams.push(from(&person, "198.51.100.7").listen().await);
+        }
+    }
+    let sam = app.student("sam").await;
+    let refused = answer(from(&sam, "198.51.100.7")).await;
+    assert!(!refused.header("retry-after").is_empty());
+    let detail = refused.refused(429);
+    assert_eq!(detail, "200 event streams are open from your address, try again later");
+    from(&sam, "198.51.100.8").listen().await;
+    drop(streams.split_off(100));
+    until("a place is free again", async || {
+        let asked = from(&sam, "198.51.100.7").send();
+        tokio::time::timeout(Duration::from_millis(200), asked).await.is_err()
+    })
+    .await;
 }

@@ -256,6 +256,42 @@ async fn edits(app: TestApp) {
 }
 
 on_both!(
+    empty_reports,
+    a_report_of_nothing_new_is_answered_and_leaves_no_trace_on_sqlite,
+    a_report_of_nothing_new_is_answered_and_leaves_no_trace_on_postgresql
+);
+
+async fn empty_reports(app: TestApp) {
+    let school = School::on(app).await;
+    let (sam, id) = school.enrolled("sam").await;
+    let lessons = school.lessons().await;
+    let path = format!("/enrollments/{id}/progress");
+    let report = async |body: Value| school.app.patch(&path).by(&sam).json(body).await.expect(200);
+    report(json!({"lesson_id": lessons[0]})).await;
+    let before = report(json!({"lesson_id": lessons[1]})).await.json();
+    let store = school.app.app.store();
+    let newest = store.newest_row().await.expect("the outbox");
+    let content = format!("/courses/{}/content", school.course);
+    let content = school.app.get(&content).by(&sam).await.expect(200).json();
+    for nothing in [
+        json!({}),
+        json!({"lesson_id": null, "module_id": null, "time_spent_minutes": null}),
+        json!({"time_spent_minutes": 0}),
+        json!({"lesson_id": lessons[1]}),
+        json!({"module_id": content["modules"][0]["id"]}),
+    ] {
+        assert_eq!(report(nothing.clone()).await.json(), before, "{nothing}");
+        assert_eq!(store.newest_row().await.expect("the outbox"), newest, "{nothing}");
+    }
+    // Going back to a lesson is kept, but is nothing to tell others.
+    let back = report(json!({"lesson_id": lessons[0]})).await.json();
+    assert_eq!(back["last_lesson_id"], lessons[0]);
+    let told = store.events_after(newest.unwrap_or(0), 10).await.expect("the outbox").events;
+    assert!(told.is_empty(), "{told:?}");
+    assert_eq!(school.enrollment(&sam, id).await, back);
+}
+
+on_both!(
     reports,
     a_report_moves_the_place_to_go_on_from_and_adds_its_time_on_sqlite,
     a_report_moves_the_place_to_go_on_from_and_adds_its_time_on_postgresql

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use crate::support::TestApp;
+use crate::support::{TestApp, course};
 
 /// Every item of a list, in pages of `size`.
 async fn all(app: &TestApp, query: &str, size: usize) -> Vec<Value> {
@@ -247,4 +247,25 @@ async fn the_categories_are_those_of_every_published_course() {
         .collect();
     assert_eq!(testing.len(), 1, "{now}");
     assert_eq!(testing[0]["count"], 2, "{now}");
+}
+
+#[tokio::test]
+async fn a_catalogue_page_of_long_descriptions_is_kept_and_leads_to_the_rest() {
+    let app = TestApp::start().await;
+    let ada = app.instructor("ada").await;
+    for number in 0..12 {
+        let mut new = course(&format!("Long {number}"));
+        new["description"] = "🦀".repeat(15_000).into();
+        let id = app.post("/courses").by(&ada).json(new).await.expect(201).id();
+        app.set_status(&ada, id, "published").await.expect(200);
+    }
+    for path in ["/courses?limit=12", "/courses?q=long&limit=12"] {
+        let (miss, hit) = (app.get(path).await.expect(200), app.get(path).await.expect(200));
+        assert_eq!((miss.cache(), hit.cache()), ("MISS", "HIT"), "{path}");
+        let list = hit.json();
+        let count = list["items"].as_array().map_or(0, Vec::len);
+        assert!((1..12).contains(&count) && total(&list) == 12, "{count}");
+        let next = format!("skip={count}&limit=12");
+        assert!(hit.header("link").contains(&next), "{}", hit.header("link"));
+    }
 }

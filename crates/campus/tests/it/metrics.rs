@@ -5,6 +5,8 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use campus::config::Settings;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::support::{Redis, Server, TestApp, free_port, on_redis};
 
@@ -93,8 +95,22 @@ async fn labels_are_bounded_whatever_clients_ask_for() {
 async fn without_a_token_only_this_machine_may_read_them_and_no_proxy_for_others() {
     let app = TestApp::start().await;
     app.get("/metrics").await.expect(200);
-    app.get("/metrics").header("x-forwarded-for", "192.0.2.1").await.refused(403);
-    app.get("/metrics").header("forwarded", "for=192.0.2.1").await.refused(403);
+    for (name, value) in [
+        ("x-forwarded-for", "192.0.2.1"),
+        ("x-forwarded-proto", "https"),
+        ("forwarded", "for=192.0.2.1"),
+        ("via", "1.1 proxy"),
+        ("x-real-ip", "192.0.2.1"),
+        ("host", "campus.example.org"),
+        ("host", "127.0.0.1.example.org:8000"),
+        ("host", "192.0.2.1"),
+    ] {
+        let refused = app.get("/metrics").header(name, value).await.refused(403);
+        assert!(refused.contains("METRICS_ADDR"), "{refused}");
+    }
+    for host in ["localhost", "LOCALHOST:8000", "127.0.0.1:8000", "[::1]:8000", "127.8.8.8"] {
+        app.get("/metrics").header("host", host).await.expect(200);
+    }
     let trusted = Some("127.0.0.0/8".to_owned());
     let behind = Settings { trusted_proxies: trusted, ..Settings::default() };
     let behind = TestApp::with(behind).await;
@@ -122,4 +138,16 @@ async fn on_an_address_of_their_own_they_are_nowhere_else_and_nothing_else_is_th
     let metrics = own.get("/metrics").await.expect(200);
     assert!(metrics.header("content-type").starts_with("text/plain; version=0.0.4"));
     assert_eq!(own.get("/courses").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_proxy_that_says_nothing_of_itself_and_speaks_the_old_protocol_is_refused() {
+    let folder = tempfile::TempDir::new().expect("a temporary folder");
+    let server = Server::start(folder.path(), &[("CAMPUS_SEED", "none")]).await;
+    let mut proxy = TcpStream::connect(&server.address).await.expect("a connection");
+    let request = format!("GET /metrics HTTP/1.0\r\nHost: {}\r\n\r\n", server.address);
+    proxy.write_all(request.as_bytes()).await.expect("it listens");
+    let mut answer = String::new();
+    proxy.read_to_string(&mut answer).await.expect("an answer");
+    assert!(answer.contains(" 403 ") && answer.contains("METRICS_ADDR"), "{answer}");
 }

@@ -5,7 +5,7 @@ use campus::model::Role;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, Person, Postgres, Redis, Server, Sql, TestApp, on_both, on_redis, run, until,
+    Answer, Person, Postgres, Redis, Server, Sql, TestApp, on_both, on_redis, run, until, with_sql,
 };
 
 /// Reads that nobody needs to be signed in for, primed.
@@ -396,7 +396,7 @@ async fn a_key_that_campus_does_not_read_is_not_explained() {
         "course:detail@2:1",
         "course:detail@1:1:2",
         "~seq",
-        "course:published@1:p:0:l:20:o:recent",
+        "course:published@2:p:0:l:20:o:recent",
         "progress@1:1",
     ] {
         let path = format!("/cache/entries?key={key}");
@@ -536,4 +536,70 @@ async fn a_server_warms_itself_when_it_starts() {
     .await;
     let checked = run(folder.path(), &variables, &["config", "check"]);
     assert!(!String::from_utf8_lossy(&checked.stdout).contains("no effect"), "{checked:?}");
+}
+
+on_both!(
+    edits_at_once,
+    two_who_change_one_definition_at_once_both_have_their_way_on_sqlite,
+    two_who_change_one_definition_at_once_both_have_their_way_on_postgresql
+);
+
+async fn edits_at_once(app: TestApp) {
+    let root = app.admin().await;
+    let path = "/cache/definitions/courses";
+    let edit = async |body: Value| app.patch(path).by(&root).json(body).await.expect(200);
+    for round in 1..=12 {
+        tokio::join!(edit(json!({"soft": round})), edit(json!({"l1": 100 + round})));
+        let rows = app.get("/cache/definitions").by(&root).await.expect(200).json();
+        let rows = rows.as_array().cloned().unwrap_or_default();
+        let row = rows.into_iter().find(|row| row["ns"] == "courses").expect("a definition");
+        assert_eq!((&row["soft"], &row["l1"]), (&json!(round), &json!(100 + round)));
+        // From nothing again: the first change of a namespace makes its row.
+        if round == 6 {
+            edit(json!({"soft": null, "l1": null})).await;
+        }
+    }
+    edit(json!({"soft": null, "enabled": false})).await;
+    let log = app.get("/cache/audit?limit=1").by(&root).await.expect(200).json();
+    let newest = &log["items"][0];
+    assert_eq!(newest["target"], "courses enabled=false soft=configured");
+    let by = (&newest["by"], &newest["admin_id"], &newest["action"]);
+    assert_eq!(by, (&json!("admin"), &json!(root.id), &json!("cache.define")));
+}
+
+with_sql!(
+    bounded_log,
+    the_audit_log_is_read_in_pages_and_keeps_ten_thousand_entries_of_a_year_on_sqlite,
+    the_audit_log_is_read_in_pages_and_keeps_ten_thousand_entries_of_a_year_on_postgresql
+);
+
+async fn bounded_log(app: TestApp, sql: Sql) {
+    let root = app.admin().await;
+    let now = app.clock.now().0;
+    let fill = async |at: i64, count: u32| {
+        sql.run(&format!(
+            "INSERT INTO audit_log (at, actor_id, action, target) \
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) \
+             SELECT {at}, 7, 'cache.clear', 'old' FROM n"
+        ))
+        .await;
+    };
+    let year: i64 = 366 * 24 * 3600 * 1_000_000;
+    fill(now - year, 3).await;
+    app.delete("/cache/tags/course:1").by(&root).await.expect(200);
+    assert_eq!(sql.number("SELECT COUNT(*) FROM audit_log").await, 1, "three were too old");
+    fill(now, 10_050).await;
+    app.delete("/cache/tags/course:2").by(&root).await.expect(200);
+    assert_eq!(sql.number("SELECT COUNT(*) FROM audit_log").await, 10_000);
+    let first = app.get("/cache/audit?limit=2").by(&root).await.expect(200);
+    assert_eq!(first.header("x-total-count"), "10000");
+    let items = first.json()["items"].clone();
+    assert_eq!(
+        (&items[0]["target"], &items[0]["admin_id"]),
+        (&json!("tag course:2"), &json!(root.id))
+    );
+    assert_eq!(items[1]["target"], "old");
+    let last = app.get("/cache/audit?skip=9999&limit=2").by(&root).await.expect(200).json();
+    assert_eq!(last["items"].as_array().map(Vec::len), Some(1));
+    app.get("/cache/audit?limit=0").by(&root).await.refused(422);
 }

@@ -1,12 +1,16 @@
 //! `campus cache`, as an operator types it, and the files that operators start from.
 
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::Path;
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Redis, Server, run, until};
+use crate::support::{Redis, Server, free_port, run, until};
 
 /// A server with the demo catalogue, and the variables that it runs with.
 struct Machine {
@@ -98,6 +102,13 @@ async fn an_operator_sees_explains_clears_warms_and_tests_the_cache_of_a_running
     assert!(machine.does(&["cache", "test"]).contains("reload"));
     assert_eq!(machine.json(&["cache", "test"])["ok"], true);
 
+    let audit = machine.json(&["cache", "audit", "--limit", "100"]);
+    let entries = audit["items"].as_array().cloned().unwrap_or_default();
+    assert!(entries.iter().all(|entry| entry["by"] == "command line"), "{audit}");
+    let first = entries.last().expect("an entry");
+    assert_eq!((&first["target"], &first["admin_id"]), (&json!("tag course:1"), &Value::Null));
+    assert!(machine.does(&["cache", "audit"]).contains("command line"));
+
     assert!(machine.refuses(&["cache", "clear", "ns", "coursez"]).contains("no such namespace"));
     assert!(machine.refuses(&["cache", "explain", "a key"]).contains("nothing under such a key"));
     assert!(machine.refuses(&["cache", "clear", "tag", "a b"]).contains("not a tag"));
@@ -112,6 +123,56 @@ async fn without_a_server_the_command_says_where_it_looked_for_one() {
     let output = run(folder.path(), &borrowed(&variables), &["cache", "stats"]);
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && errors.contains(&address), "{errors}");
+}
+
+/// Answers whatever it is asked with a proof that anybody can make up, and tells what it was sent.
+fn stranger() -> (String, JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("a bound socket").to_string();
+    let heard = std::thread::spawn(move || {
+        let (mut connection, _) = listener.accept().expect("somebody comes");
+        let mut heard = vec![0; 4096];
+        let length = connection.read(&mut heard).expect("a request");
+        let answer = "HTTP/1.1 200 OK\r\nX-Campus-Proof: Zm9yZ2Vk\r\nContent-Length: 2\r\n\r\n{}";
+        connection.write_all(answer.as_bytes()).expect("it reads");
+        drop(connection);
+        // Nobody may come again with more.
+        listener.set_nonblocking(true).expect("a socket");
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(listener.accept().is_err(), "the command went on");
+        String::from_utf8_lossy(&heard[..length]).into_owned()
+    });
+    (address, heard)
+}
+
+#[test]
+fn a_program_that_listens_in_place_of_the_server_is_told_no_token() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let (address, heard) = stranger();
+    let secret = "a secret of the tests, long enough for HS256";
+    let variables = [("CAMPUS_ADDR", address.as_str()), ("JWT_SECRET", secret)];
+    let output = run(folder.path(), &variables, &["cache", "clear", "all"]);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && errors.contains("does not know the secret"), "{errors}");
+    let heard = heard.join().expect("it ends").to_lowercase();
+    assert!(heard.starts_with("get /health/live") && !heard.contains("authorization"), "{heard}");
+}
+
+#[tokio::test]
+async fn asking_about_the_cache_makes_no_database_and_no_secret() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let redis = Redis::start().await;
+    let url = redis.url();
+    let address = format!("127.0.0.1:{}", free_port());
+    let variables = [("CAMPUS_ADDR", address.as_str()), ("REDIS_URL", url.as_str())];
+    let stats = run(folder.path(), &variables, &["cache", "stats"]);
+    let errors = String::from_utf8_lossy(&stats.stderr).into_owned();
+    assert!(!stats.status.success() && errors.contains("start `campus serve` once"), "{errors}");
+    let keys = run(folder.path(), &variables, &["cache", "keys"]);
+    let listed = String::from_utf8_lossy(&keys.stdout).into_owned();
+    assert!(keys.status.success() && listed.lines().all(|key| key.starts_with("skillup:~")));
+    let left = std::fs::read_dir(folder.path()).expect("the folder").count();
+    assert_eq!(left, 0, "a question left files behind");
 }
 
 /// Every variable in the example file stands there once, commented out.

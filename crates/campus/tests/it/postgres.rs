@@ -1,14 +1,12 @@
 //! The same promises on PostgreSQL, which is one URL away.
 
 use campus::config::Settings;
+use campus::import::synthetic::{self, Size};
+use campus::model::EnrollmentDraft;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::support::{Postgres, Redis, TestApp, on_redis, until};
-
-fn on(cluster: &Postgres) -> Settings {
-    Settings { database_url: Some(cluster.url()), ..Settings::default() }
-}
+use crate::support::{Postgres, Redis, Sql, TestApp, on, on_redis, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn courses_are_written_read_and_found_on_postgresql() {
@@ -164,4 +162,40 @@ async fn a_server_whose_requests_hold_every_connection_is_still_well() {
     until("the outage is seen", async || app.get("/health/ready").await.status == 503).await;
     cluster.resume();
     until("it is over", async || app.get("/health/ready").await.status == 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_counts_the_seat_that_somebody_takes_while_it_runs() {
+    let cluster = Postgres::start();
+    let (app, sql) = (TestApp::with(on(&cluster)).await, Sql::open(&cluster.url()).await);
+    let size = Size { courses: 3, users: 20, seed: 1 };
+    let import = async || {
+        let tx = app.app.store().begin().await.expect("a transaction");
+        let catalogue = synthetic::make(size).catalogue;
+        tx.import(&[&catalogue], app.clock.now(), &mut |_| {}).await.expect("an import");
+        tx.commit().await.expect("a commit");
+    };
+    import().await;
+    let sam = app.student("sam").await;
+    let course = "SELECT id FROM courses WHERE max_students IS NULL OR max_students > \
+                  enrolled_count ORDER BY id";
+    let course: i64 = sql.column(course).await[0];
+    let enrolling = app.app.store().begin().await.expect("a transaction");
+    assert!(enrolling.take_seat(course).await.expect("a seat"));
+    let draft = EnrollmentDraft {
+        course_id: course,
+        student_id: sam.id,
+        payment_amount: None,
+        source: "web".to_owned(),
+    };
+    enrolling.insert_enrollment(draft, app.clock.now()).await.expect("a place");
+    let waits = "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    let enroll = async {
+        until("the import waits for the seat", async || sql.number(waits).await > 0).await;
+        enrolling.commit().await.expect("a commit");
+    };
+    tokio::join!(import(), enroll);
+    let wrong = "SELECT COUNT(*) FROM courses c WHERE enrolled_count <> (SELECT COUNT(*) \
+                 FROM enrollments e WHERE e.course_id = c.id AND e.status <> 'dropped')";
+    assert_eq!(sql.number(wrong).await, 0, "seats are the rows");
 }

@@ -41,10 +41,14 @@ async fn instructor(users: &Api) -> (i64, String) {
     let new = json!({"username": "ada", "email": "ada@example.org", "password": PASSWORD,
         "full_name": "Ada Before"});
     let id = users.post("/auth/register").json(new).await.expect(201).id();
-    let root = token(users, "admin@campus.local").await;
+    let root = token_of_admin(users).await;
     let role = json!({"role": "instructor"});
     users.patch(&format!("/users/{id}/role")).bearer(&root).json(role).await.expect(200);
     (id, token(users, "ada@example.org").await)
+}
+
+async fn token_of_admin(users: &Api) -> String {
+    token(users, "admin@campus.local").await
 }
 
 /// A profile that is changed at one service is changed in what the other one has cached.
@@ -69,6 +73,11 @@ async fn a_change_reaches_the_other(folder: &Path, shared: &[(&str, &str)]) {
     users.api.put(&profile).bearer(&token).json(edit).await.expect(200);
     until("the other service hears of it", async || teacher().await.0 == "Ada After").await;
     each_has_its_own_paths(&users.api, &courses.api, id).await;
+    let root = token_of_admin(&users.api).await;
+    for (api, warms) in [(&users.api, false), (&courses.api, true)] {
+        let warmed = api.post("/cache/warm").bearer(&root).await.expect(200).json();
+        assert_eq!(warmed["warmed"].as_u64() > Some(0), warms, "{warmed}");
+    }
     for server in [users, courses] {
         assert!(server.stop().status.success());
     }

@@ -56,9 +56,9 @@ impl Shared {
         let Self { course, ada, sam, .. } = self;
         let (teacher, student) = (ada.id, sam.id);
         [
-            "course:published@1:p:0:l:20".to_owned(),
-            "course:published@1:p:2:l:5:o:popular:h:".to_owned(),
-            "course:search@1:".to_owned(),
+            "course:published@2:p:0:l:20".to_owned(),
+            "course:published@2:p:2:l:5:o:popular:h:".to_owned(),
+            "course:search@2:".to_owned(),
             format!("course:detail@1:{course}"),
             format!("course:content@1:{course}"),
             format!("course:enrollment_count@2:{course}"),
@@ -68,7 +68,7 @@ impl Shared {
             format!("progress@1:{student}:{course}"),
             format!("user:dashboard@1:{student}"),
             format!("user:session@1:{student}"),
-            "article:list@1:0:5".to_owned(),
+            "article:list@2:0:5".to_owned(),
             format!("article:detail@1:{}", self.article),
             "tag:list@1".to_owned(),
         ]

@@ -242,6 +242,7 @@ impl World {
             row("/health/live", "/health/live", ALL),
             row("/health/ready", "/health/ready", ALL),
             row("/health/redis", "/health/redis", ALL),
+            row("/cache/audit", "/cache/audit", ADMIN),
             row("/cache/stats", "/cache/stats", ADMIN),
             row("/cache/definitions", "/cache/definitions", ADMIN),
             row(entries, format!("/cache/entries?key=course:detail@1:{}", self.open), ADMIN),

@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sea_orm::sea_query::OnConflict;
+use sea_orm::sea_query::{LockType, OnConflict};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, Set, Statement,
+    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
+    Set, Statement,
 };
 
 use super::completions::{Done, Fresh};
@@ -158,6 +159,7 @@ impl Import<'_> {
 
     /// Counts are the rows, never the importer's word.
     async fn recount(&self) -> Result<()> {
+        self.hold_courses().await?;
         let counts = "UPDATE courses SET \
              enrolled_count = (SELECT COUNT(*) FROM enrollments e \
                  WHERE e.course_id = courses.id AND e.status <> 'dropped'), \
@@ -177,6 +179,20 @@ impl Import<'_> {
             .filter(Column::Source.eq(&self.catalogue.source))
             .exec(self.tx)
             .await?;
+        Ok(())
+    }
+
+    /// Whoever enrolls meanwhile has committed when this answers, or waits for this import. A
+    /// statement of PostgreSQL counts what was committed before it began, so it must begin later.
+    async fn hold_courses(&self) -> Result<()> {
+        use courses::Column;
+        let held = courses::Entity::find()
+            .select_only()
+            .column(Column::Id)
+            .filter(Column::Source.eq(&self.catalogue.source))
+            .order_by_asc(Column::Id)
+            .lock(LockType::NoKeyUpdate);
+        held.into_tuple::<i64>().all(self.tx).await?;
         Ok(())
     }
 }

@@ -59,6 +59,27 @@ macro_rules! on_both {
 
 pub(crate) use on_both;
 
+/// The same with a look past the application.
+macro_rules! with_sql {
+    ($test:ident, $sqlite:ident, $postgresql:ident) => {
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $sqlite() {
+            let app = $crate::support::TestApp::start().await;
+            let sql = $crate::support::Sql::file(&app.folder.path().join("campus.db")).await;
+            $test(app, sql).await;
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $postgresql() {
+            let cluster = $crate::support::Postgres::start();
+            let app = $crate::support::TestApp::with($crate::support::on(&cluster)).await;
+            $test(app, $crate::support::Sql::open(&cluster.url()).await).await;
+        }
+    };
+}
+
+pub(crate) use with_sql;
+
 /// The application on its own SQLite file, served on a free port.
 pub(crate) struct TestApp {
     pub(crate) app: Arc<App>,
@@ -269,6 +290,11 @@ pub(crate) fn content() -> Value {
         ],
         "metadata": {"tags": ["testing"]},
     })
+}
+
+/// Settings for a database in PostgreSQL.
+pub(crate) fn on(cluster: &Postgres) -> Settings {
+    Settings { database_url: Some(cluster.url()), ..Settings::default() }
 }
 
 /// Settings for a cache in Redis.
