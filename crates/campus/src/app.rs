@@ -197,10 +197,12 @@ fn cache_builder(config: &Config) -> Result<larder::Builder, BuildError> {
     let mut builder = Cache::builder()
         .l1_bytes(cache.l1_bytes)
         .max_entry_bytes(cache.max_entry_bytes)
+        .compress_above(cache.compress_above)
         .degraded_l1_life(cache.degraded_l1_ttl);
     if let Some(redis) = &config.redis {
         builder = builder.redis(&redis.url).map_err(BuildError::Redis)?;
         builder = builder.prefix(redis.prefix.as_str()).op_timeout(redis.op_timeout);
+        builder = builder.connect_timeout(redis.connect_timeout);
     }
     if cache.l1 == Toggle::Off {
         builder = builder.without_l1();

@@ -33,7 +33,7 @@ pub(super) struct CacheArgs {
 enum What {
     /// Hits, misses and latencies by namespace, and the state of both tiers
     Stats,
-    /// The keys in Redis, found by SCAN
+    /// The keys in Redis, found by a SCAN of at most some 250,000 keys or ten seconds
     Keys {
         #[arg(long, default_value_t = 1000)]
         limit: usize,
@@ -120,12 +120,15 @@ async fn keys(
     while app.reads.stats().redis == RedisState::Down && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let keys = app.reads.redis_keys(limit).await;
-    let keys = keys.ok_or("there is no Redis (REDIS_URL), and L1 is the server's own")??;
+    let found = app.reads.redis_keys(limit).await;
+    let found = found.ok_or("there is no Redis (REDIS_URL), and L1 is the server's own")??;
+    if found.is_cut {
+        out.remark("there may be more keys: --limit or the limit of the search was reached");
+    }
     if is_json {
-        out.line(&format!("{:#}", Value::from(keys)))?;
+        out.line(&format!("{:#}", Value::from(found.keys)))?;
     } else {
-        for key in keys {
+        for key in found.keys {
             out.line(&format!("{}{key}", app.key_prefix))?;
         }
     }

@@ -37,7 +37,7 @@ pub use figures::StudentAnswer;
 pub use keys::CourseQuery;
 pub use meters::{Latency, Percentiles};
 pub use outbox::{Crash, Rows};
-pub use report::{Backplane, CacheReport, NamespaceReport, RedisReport, RedisState};
+pub use report::{Backplane, CacheReport, FoundKeys, NamespaceReport, RedisReport, RedisState};
 pub use rules::Definition;
 pub use self_test::TestStep;
 pub use warm::{WarmReport, Warmed, Warming};

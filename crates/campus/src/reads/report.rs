@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use larder::{L2State, RedisInfo};
+use larder::{L2State, RedisInfo, RedisKeys};
 
 use super::meters::Latency;
 use super::{Reads, WarmReport};
@@ -21,6 +21,20 @@ pub struct CacheReport {
     pub invalidations: u64,
     pub pending_invalidations: usize,
     pub warming: WarmReport,
+}
+
+/// Keys in Redis behind the prefix.
+#[derive(Debug, Clone)]
+pub struct FoundKeys {
+    pub keys: Vec<String>,
+    /// There are, or may be, more.
+    pub is_cut: bool,
+}
+
+impl From<RedisKeys> for FoundKeys {
+    fn from(found: RedisKeys) -> Self {
+        Self { keys: found.keys, is_cut: found.is_cut }
+    }
 }
 
 /// What is heard of other servers.
@@ -134,9 +148,9 @@ impl Reads {
     }
 
     /// Keys in Redis, at most `most`; `None` without Redis, an error text when it does not answer.
-    pub async fn redis_keys(&self, most: usize) -> Option<Result<Vec<String>, String>> {
+    pub async fn redis_keys(&self, most: usize) -> Option<Result<FoundKeys, String>> {
         let keys = self.cache.redis_keys(most).await?;
-        Some(keys.map_err(|error| error.to_string()))
+        Some(keys.map(FoundKeys::from).map_err(|error| error.to_string()))
     }
 
     /// Rows of the outbox that Redis has yet to be told of. Without Redis there is nobody to tell.
