@@ -34,9 +34,9 @@ const CALM: Duration = Duration::from_millis(300);
 /// How many loads each of the two processes may run at once: fewer than it has readers, so that the
 /// cap counts whenever Redis is away.
 const LOADERS: usize = 3;
-/// What the test process may need more at the worst moment of a fault: what L1 may hold, and as
-/// much again for the test's own notes and proxy.
-const MOST_GROWTH: u64 = 32 << 20;
+/// What the test process may need more at the worst moment of a fault; both caches, readers, notes
+/// and proxy are in it.
+const MOST_GROWTH: u64 = 8 << 20;
 /// Never written; read to find out which tier answers.
 const PROBE: i64 = 1_000_000;
 
