@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use larder::{Cache, PolicyOverride};
+use larder::{Cache, PolicyOverride, RedisKeys};
 use tokio::sync::Mutex;
 
 use crate::clock::Clock;
@@ -224,7 +224,7 @@ pub fn token_key(config: &Config) -> Result<TokenKey, BuildError> {
 ///
 /// # Errors
 /// There is no Redis, or it does not answer in time.
-pub async fn redis_keys(config: &Config, most: usize) -> Result<Vec<String>, BuildError> {
+pub async fn redis_keys(config: &Config, most: usize) -> Result<RedisKeys, BuildError> {
     let cache = cache_builder(config)?.build()?;
     let connected = async {
         while cache.stats().l2 == larder::L2State::Down {
@@ -242,10 +242,12 @@ fn cache_builder(config: &Config) -> Result<larder::Builder, BuildError> {
     let mut builder = Cache::builder()
         .l1_bytes(cache.l1_bytes)
         .max_entry_bytes(cache.max_entry_bytes)
+        .compress_above(cache.compress_above)
         .degraded_l1_life(cache.degraded_l1_ttl);
     if let Some(redis) = &config.redis {
         builder = builder.redis(&redis.url).map_err(BuildError::Redis)?;
         builder = builder.prefix(redis.prefix.as_str()).op_timeout(redis.op_timeout);
+        builder = builder.connect_timeout(redis.connect_timeout);
     }
     if cache.l1 == Toggle::Off {
         builder = builder.without_l1();

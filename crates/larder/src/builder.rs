@@ -41,7 +41,9 @@ pub struct Builder {
     pub(crate) degraded_l1_life: Duration,
     pub(crate) enabled: bool,
     pub(crate) max_entry_bytes: usize,
+    pub(crate) compress_above: usize,
     pub(crate) op_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
     pub(crate) wait_max: Duration,
     pub(crate) most_refreshes: usize,
     pub(crate) most_loads: usize,
@@ -60,7 +62,9 @@ impl Default for Builder {
             degraded_l1_life: Duration::ZERO,
             enabled: true,
             max_entry_bytes: 1 << 20,
+            compress_above: 8 << 10,
             op_timeout: Duration::from_millis(100),
+            connect_timeout: Duration::from_secs(2),
             wait_max: Duration::from_secs(2),
             most_refreshes: 64,
             most_loads: 256,
@@ -126,6 +130,21 @@ impl Builder {
     /// 1 MiB, at most 512 MiB (what Redis can hold under one key).
     pub fn max_entry_bytes(mut self, bytes: usize) -> Self {
         self.max_entry_bytes = bytes.min(512 << 20);
+        self
+    }
+
+    /// Values of more bytes than this are compressed in Redis (LZ4) where that saves an eighth.
+    /// Default 8 KiB; `usize::MAX` compresses none. Whoever reads decides nothing by this: the
+    /// processes of one installation may differ.
+    pub fn compress_above(mut self, bytes: usize) -> Self {
+        self.compress_above = bytes;
+        self
+    }
+
+    /// How long an attempt to connect to Redis may take, log-in and all. Default 2 s, at least 1 ms,
+    /// at most a minute. No read waits for it.
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.connect_timeout = limit.clamp(Duration::from_millis(1), Duration::from_secs(60));
         self
     }
 

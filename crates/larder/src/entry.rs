@@ -6,13 +6,17 @@
 //! envelope  head · epoch u64 · schema u64 · written, soft, hard u64 (ms since 1970) · cost u32 (ms)
 //!           flags u8 · key length u16 + key · name count u8 + (name hash u128, nonce u128)…
 //!           payload length u32 + payload · xxh3-64 of everything before
+//! flags     1: there is no such thing, and no payload · 2: the payload is packed (`packing.rs`)
 //! ```
 //! All integers are little-endian.
+
+use std::borrow::Cow;
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     key::NameHash,
+    packing::unpacked,
     protocol::bugs::{Bug, is_seeded},
 };
 
@@ -21,6 +25,8 @@ const FORMAT: u8 = 1;
 const MARKER: u8 = b'L';
 const VALUE: u8 = b'V';
 const NEGATIVE: u8 = 1;
+/// A reader from before packing takes this for an unknown flag: a miss, which it overwrites.
+const PACKED: u8 = 2;
 const CHECKSUM_BYTES: usize = 8;
 
 /// A random 128-bit number that never repeats: a lease id or a generation.
@@ -85,20 +91,42 @@ pub(crate) struct Lifetime {
     pub(crate) hard: u64,
 }
 
+/// A value's bytes as they are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Payload<'a> {
+    Plain(&'a [u8]),
+    /// By [`crate::packing::packed`], so that less is sent and stored.
+    Packed(&'a [u8]),
+}
+
+impl<'a> Payload<'a> {
+    /// The value's bytes; `None` if they cannot be unpacked or are more than `most`.
+    pub(crate) fn plain(self, most: usize) -> Option<Cow<'a, [u8]>> {
+        match self {
+            Self::Plain(bytes) => Some(Cow::Borrowed(bytes)),
+            Self::Packed(bytes) => unpacked(bytes, most).map(Cow::Owned),
+        }
+    }
+}
+
 /// A value and what must still be true for it to be served.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Envelope<P> {
+pub(crate) struct Envelope<'a> {
     pub(crate) life: Lifetime,
     pub(crate) cost_ms: u32,
     pub(crate) nonces: Vec<(NameHash, Nonce)>,
     /// `None`: the loader said that there is no such thing.
-    pub(crate) payload: Option<P>,
+    pub(crate) payload: Option<Payload<'a>>,
 }
 
-impl Envelope<&[u8]> {
+impl Envelope<'_> {
     /// `None` if a part is longer than the format can say.
     pub(crate) fn encode(&self, id: Nonce, origin: Origin<'_>) -> Option<Vec<u8>> {
-        let payload = self.payload.unwrap_or_default();
+        let (flags, payload) = match self.payload {
+            None => (NEGATIVE, &[][..]),
+            Some(Payload::Plain(bytes)) => (0, bytes),
+            Some(Payload::Packed(bytes)) => (PACKED, bytes),
+        };
         let size = 128 + origin.key.len() + self.nonces.len() * 32 + payload.len();
         let mut out = Vec::with_capacity(size);
         out.extend(head(VALUE, id));
@@ -108,7 +136,7 @@ impl Envelope<&[u8]> {
             out.extend(number.to_le_bytes());
         }
         out.extend(self.cost_ms.to_le_bytes());
-        out.push(if self.payload.is_none() { NEGATIVE } else { 0 });
+        out.push(flags);
         out.extend(u16::try_from(origin.key.len()).ok()?.to_le_bytes());
         out.extend(origin.key.as_bytes());
         out.push(u8::try_from(self.nonces.len()).ok()?);
@@ -131,7 +159,7 @@ pub(crate) enum Stored<'a> {
     /// Somebody is loading.
     Lease,
     /// A well-formed envelope of this origin. Whether it may be served is decided elsewhere.
-    Value(Envelope<&'a [u8]>),
+    Value(Envelope<'a>),
     /// An envelope from before a restart or failover.
     OtherEpoch,
     /// Anything else: foreign, corrupt, of another format, schema or key.
@@ -167,7 +195,7 @@ fn decode<'a>(bytes: &'a [u8], origin: Origin<'_>) -> Option<Stored<'a>> {
     let key_len = u16::from_le_bytes(reader.array()?);
     let key = reader.take(usize::from(key_len))?;
     let is_ours = key == origin.key.as_bytes() || is_seeded(Bug::NoEmbeddedKey);
-    if !is_ours || flags & !NEGATIVE != 0 {
+    if !is_ours {
         return None;
     }
     let [names] = reader.array()?;
@@ -177,9 +205,10 @@ fn decode<'a>(bytes: &'a [u8], origin: Origin<'_>) -> Option<Stored<'a>> {
     }
     let payload_len = reader.u32()?;
     let payload = reader.take(usize::try_from(payload_len).ok()?)?;
-    let payload = match flags & NEGATIVE {
-        0 => Some(payload),
-        _ if payload.is_empty() => None,
+    let payload = match flags {
+        0 => Some(Payload::Plain(payload)),
+        PACKED => Some(Payload::Packed(payload)),
+        NEGATIVE if payload.is_empty() => None,
         _ => return None,
     };
     let envelope = Envelope { life, cost_ms, nonces, payload };
@@ -216,7 +245,11 @@ mod tests {
 
     const ORIGIN: Origin<'static> = Origin { epoch: 7, schema: 9, key: "course:detail@1:42" };
 
-    fn envelope(payload: Option<&[u8]>) -> Envelope<&[u8]> {
+    fn envelope(payload: Option<&[u8]>) -> Envelope<'_> {
+        stored_as(payload.map(Payload::Plain))
+    }
+
+    fn stored_as(payload: Option<Payload<'_>>) -> Envelope<'_> {
         Envelope {
             life: Lifetime { written: 1, soft: 2, hard: 3 },
             cost_ms: 4,
@@ -234,6 +267,38 @@ mod tests {
         assert_eq!(hex(&bytes), golden.trim());
     }
 
+    /// The same for a packed payload. Another LZ4 encoder may pack it otherwise; it is read alike.
+    #[test]
+    fn a_packed_envelope_that_was_released_is_read() {
+        let golden = include_str!("../tests/golden/envelope-1-packed.hex").trim();
+        let bytes =
+            (0..golden.len()).step_by(2).map(|at| u8::from_str_radix(&golden[at..at + 2], 16));
+        let bytes: Vec<u8> = bytes.map(|byte| byte.expect("hexadecimal")).collect();
+        let Stored::Value(envelope) = Stored::read(&bytes, ORIGIN) else {
+            panic!("it is readable")
+        };
+        let plain = envelope.payload.expect("there is one").plain(900);
+        assert_eq!(plain.as_deref(), Some(&b"hello ".repeat(150)[..]));
+        assert_eq!(envelope.payload.expect("there is one").plain(899), None);
+    }
+
+    #[test]
+    fn an_envelope_with_a_flag_that_nobody_knows_is_foreign() {
+        for flags in [NEGATIVE | PACKED, 4, 0x80] {
+            let bytes = with_flags(stored_as(Some(Payload::Packed(b""))), flags);
+            assert_eq!(Stored::read(&bytes, ORIGIN), Stored::Foreign, "{flags}");
+        }
+    }
+
+    fn with_flags(envelope: Envelope<'_>, flags: u8) -> Vec<u8> {
+        let mut bytes = envelope.encode([1; 16], ORIGIN).expect("fits");
+        let body = bytes.len() - CHECKSUM_BYTES;
+        bytes[HEAD_BYTES + 5 * 8 + 4] = flags;
+        let checksum = xxh3_64(&bytes[..body]).to_le_bytes();
+        bytes[body..].copy_from_slice(&checksum);
+        bytes
+    }
+
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -248,11 +313,7 @@ mod tests {
 
     #[test]
     fn a_negative_entry_with_a_payload_is_foreign() {
-        let mut bytes = envelope(Some(b"x")).encode([1; 16], ORIGIN).expect("fits");
-        let (flags, body) = (HEAD_BYTES + 5 * 8 + 4, bytes.len() - CHECKSUM_BYTES);
-        bytes[flags] = NEGATIVE;
-        let checksum = xxh3_64(&bytes[..body]).to_le_bytes();
-        bytes[body..].copy_from_slice(&checksum);
+        let bytes = with_flags(envelope(Some(b"x")), NEGATIVE);
         assert_eq!(Stored::read(&bytes, ORIGIN), Stored::Foreign);
     }
 

@@ -13,7 +13,7 @@ use crate::{
     plan::{Plan, names_of},
     protocol::{
         fetch::Purpose,
-        sight::{Look, Names, Sight},
+        sight::{Look, Names},
         stamps::Slots,
     },
     trip::Trip,
@@ -127,25 +127,8 @@ impl<By> Verdict<By> {
 
 /// Names by their places in `plan::names_of`.
 impl Verdict<usize> {
-    /// Says more of a look than [`Sight::judge`], which only needs to know that an entry is dead.
-    pub(crate) fn of(
-        sight: &Sight<'_>,
-        look: Look<'_>,
-        origin: Origin<'_>,
-        names: Names<'_>,
-        now: u64,
-    ) -> Self {
-        match sight {
-            Sight::Servable { is_stale: false, .. } => Self::Fresh,
-            Sight::Servable { is_stale: true, .. } => Self::Stale,
-            Sight::Absent => Self::Absent,
-            Sight::Leased => Self::Loading,
-            Sight::Foreign(_) => Self::Foreign,
-            Sight::Dead(_) => Self::of_dead(look, origin, names, now),
-        }
-    }
-
-    fn of_dead(look: Look<'_>, origin: Origin<'_>, names: Names<'_>, now: u64) -> Self {
+    /// Says more of a look than [`crate::protocol::sight::Sight::judge`], which only needs to know that an entry is dead.
+    pub(crate) fn of_dead(look: Look<'_>, origin: Origin<'_>, names: Names<'_>, now: u64) -> Self {
         let envelope = match Stored::read(look.stored, origin) {
             Stored::OtherEpoch => return Self::OtherEpoch,
             Stored::Value(envelope) if now >= envelope.life.hard => return Self::Expired,

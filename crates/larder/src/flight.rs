@@ -112,8 +112,13 @@ impl Flights {
         let birth = Birth { born: at.stamps.now(), began: at.now, slots, loads_only };
         let flight = Flight { id, birth, landing: landed };
         air.by_key.insert(Arc::clone(key), flight.clone());
-        let pilot =
-            Pilot { flights: Arc::clone(self), key: Arc::clone(key), id, landing: Some(landing) };
+        let pilot = Pilot {
+            flights: Arc::clone(self),
+            key: Arc::clone(key),
+            id,
+            has_left: false,
+            landing: Some(landing),
+        };
         Boarding::Leads(flight, pilot)
     }
 
@@ -128,6 +133,7 @@ pub(crate) struct Pilot {
     flights: Arc<Flights>,
     key: Arc<str>,
     id: u64,
+    has_left: bool,
     landing: Option<watch::Sender<Option<Landing>>>,
 }
 
@@ -147,7 +153,10 @@ impl Pilot {
         self.announce(landing);
     }
 
-    fn leave(&self) {
+    fn leave(&mut self) {
+        if std::mem::replace(&mut self.has_left, true) {
+            return;
+        }
         let mut air = self.flights.0.lock();
         // A younger flight may have taken the place of an invalidated one.
         if air.by_key.get(&self.key).is_some_and(|flight| flight.id == self.id) {

@@ -261,7 +261,7 @@ impl Cache {
     /// ```
     pub async fn invalidate(&self, names: impl Into<Names>) -> Ack {
         let row = Row::new(names.into());
-        self.inner.invalidations.asked.fetch_add(1, Ordering::Relaxed);
+        self.inner.invalidations.asked();
         if self.inner.l2.is_none() || row.names.is_empty() {
             self.inner.applied(&row);
             return Ack::Applied;
@@ -309,6 +309,11 @@ impl Invalidations {
     pub(crate) fn new(instance: Nonce) -> Self {
         let backlog = Mutex::new(Backlog::new(MOST_ROWS));
         Self { instance, backlog, queued: Notify::new(), asked: AtomicU64::new(0) }
+    }
+
+    /// An application asks for one.
+    pub(crate) fn asked(&self) {
+        self.asked.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn count(&self) -> u64 {

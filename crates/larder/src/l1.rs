@@ -155,14 +155,14 @@ impl Weighter<Key, Entry> for Charge {
     }
 }
 
-/// Counts what has to make room.
+/// Counts what has to make room. `on_evict` would also hear of entries that are replaced.
 #[derive(Clone, Default)]
 struct Evictions(Arc<AtomicU64>);
 
 impl Lifecycle<Key, Entry> for Evictions {
     type RequestState = ();
 
-    fn on_evict(&self, (): &mut (), _: Key, _: Entry) {
+    fn before_evict(&self, (): &mut (), _: &Key, _: &mut Entry) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -218,5 +218,45 @@ impl L1 {
             entries: self.store.len() as u64,
             evictions: self.evictions.0.load(Ordering::Relaxed),
         }
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    fn entry(weight: u32) -> Entry {
+        Entry {
+            value: None,
+            born: 0,
+            slots: Slots::default(),
+            namespace: 0,
+            written: 0,
+            soft: 0,
+            hard: 0,
+            refresh_after: 0,
+            weight,
+        }
+    }
+
+    #[test]
+    fn an_entry_that_is_replaced_or_removed_is_not_counted_as_evicted() {
+        let l1 = L1::new(LEAST_BYTES, 1024).expect("large enough");
+        for _ in 0..1000 {
+            l1.insert(b"key", entry(100));
+        }
+        l1.remove(b"key");
+        assert_eq!(l1.stats().evictions, 0);
+    }
+
+    #[test]
+    fn whatever_made_room_is_counted_as_evicted_once() {
+        let l1 = L1::new(LEAST_BYTES, 1024).expect("large enough");
+        for id in 0..1000_u32 {
+            l1.insert(&id.to_le_bytes(), entry(100));
+        }
+        let stats = l1.stats();
+        assert!(stats.entries < 1000);
+        assert_eq!(stats.evictions, 1000 - stats.entries);
     }
 }

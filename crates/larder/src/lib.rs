@@ -45,6 +45,7 @@ mod load;
 mod model;
 mod operator;
 mod outbox;
+mod packing;
 mod plan;
 mod policy;
 mod protocol;
@@ -66,7 +67,7 @@ pub use key::{
     render_key,
 };
 pub use load::{Cached, Loaded, Source};
-pub use operator::{RedisInfo, RedisStep};
+pub use operator::{RedisInfo, RedisKeys, RedisStep};
 pub use outbox::{BoxFuture, Outbox, OutboxError, OutboxRow, Outcome};
 pub use policy::{Policy, PolicyOverride};
 pub use stats::{BackplaneStats, L1Stats, L2State, NamespaceStats, Stats};

@@ -51,6 +51,16 @@ impl RedisInfo {
     }
 }
 
+/// What [`Cache::redis_keys`] has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RedisKeys {
+    /// Without the prefix, in order.
+    pub keys: Vec<String>,
+    /// There are, or may be, more: a limit of the search was reached.
+    pub is_cut: bool,
+}
+
 /// One command of [`Cache::test_redis`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -133,12 +143,12 @@ impl Cache {
 
     /// Keys in Redis behind the prefix, without it and in order, at most `most`; `None` if no Redis
     /// is configured. They are found by SCAN, which holds nobody up: while it goes on keys come
-    /// and go.
+    /// and go. The search ends after some 250,000 keys, whoever's they are, or ten seconds;
+    /// [`RedisKeys::is_cut`] says so.
     ///
     /// # Errors
-    /// If Redis is not connected, refuses SCAN, or does not answer a step within the operation
-    /// timeout. There is a step for every 500 keys in Redis, whoever's they are: with millions of
-    /// others it takes minutes, so wrap it in a timeout.
+    /// If Redis is not connected, refuses SCAN, or does not answer a step of a thousand keys within
+    /// the operation timeout.
     ///
     /// # Cancel safety
     /// Safe.
@@ -149,7 +159,7 @@ impl Cache {
     /// assert!(in_process.redis_keys(100).await.is_none());
     /// # Ok(()) }
     /// ```
-    pub async fn redis_keys(&self, most: usize) -> Option<Result<Vec<String>, RedisUnavailable>> {
+    pub async fn redis_keys(&self, most: usize) -> Option<Result<RedisKeys, RedisUnavailable>> {
         let keys = self.inner.l2.as_ref()?.keys(most, self.inner.op_timeout).await;
         Some(keys.map_err(|fault| RedisUnavailable(fault.to_string())))
     }

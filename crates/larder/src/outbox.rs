@@ -133,6 +133,7 @@ impl Cache {
         outcome: impl Future<Output = Outcome> + Send + 'static,
     ) {
         let (inner, row) = (Arc::clone(&self.inner), Row::new(names));
+        inner.invalidations.asked();
         inner.stamps.soil(&row.hashes);
         inner.stamps.bump(&row.hashes);
         tokio::spawn(async move {

@@ -35,8 +35,8 @@ pub struct Policy {
     /// A load that takes longer is dropped, its lease is released and its callers get
     /// [`crate::LoadError::is_timeout`]. Default 10 s, at most a day.
     pub load_timeout: Duration,
-    /// An operator has changed the TTLs: they hold for what is stored already, too.
-    is_changed: bool,
+    /// What an operator has changed holds for what is stored already, too.
+    caps: Caps,
 }
 
 impl Policy {
@@ -49,7 +49,7 @@ impl Policy {
             l1: None,
             jitter_percent: 10,
             load_timeout: Duration::from_secs(10),
-            is_changed: false,
+            caps: Caps { soft: None, hard: None },
         }
     }
 
@@ -84,19 +84,27 @@ impl Policy {
         self.hard = change.hard.unwrap_or(self.hard).max(self.soft);
         self.l1 = change.l1.or(self.l1);
         let is_off = change.enabled == Some(false);
-        self.is_changed = change.soft.is_some() || change.hard.is_some() || is_off;
+        self.caps =
+            Caps { soft: change.soft.and(Some(self.soft)), hard: change.hard.and(Some(self.hard)) };
         if is_off {
             // Whoever has begun before it was turned off stores nothing any more.
             (self.soft, self.hard, self.negative) = Default::default();
+            self.caps = Caps { soft: Some(Duration::ZERO), hard: Some(Duration::ZERO) };
         }
         self
     }
 
-    /// The longest lives, soft and hard, that an entry may have under TTLs which an operator has
-    /// changed; `None` if they are the key type's own.
-    pub(crate) fn caps(&self) -> Option<(Duration, Duration)> {
+    /// These TTLs under the TTLs that an operator has changed. Jitter comes after this.
+    pub(crate) fn capped(&self, soft: Duration, hard: Duration) -> (Duration, Duration) {
+        let hard = hard.min(self.caps.hard.unwrap_or(Duration::MAX));
+        (soft.min(self.caps.soft.unwrap_or(Duration::MAX)).min(hard), hard)
+    }
+
+    /// The longest lives, soft and hard, that an entry which is stored already may have. Jitter was
+    /// added to those that it was stored with.
+    pub(crate) fn longest_stored(&self) -> (Option<Duration>, Option<Duration>) {
         let most = |life: Duration| life.saturating_mul(100 + u32::from(self.jitter())) / 100;
-        self.is_changed.then(|| (most(self.soft), most(self.hard)))
+        (self.caps.soft.map(most), self.caps.hard.map(most))
     }
 
     pub(crate) fn jitter(&self) -> u8 {
@@ -107,6 +115,13 @@ impl Policy {
         self.l1 = Some(self.l1_life().min(most));
         self
     }
+}
+
+/// TTLs that an operator has changed, each for itself; `None` is the key type's own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Caps {
+    soft: Option<Duration>,
+    hard: Option<Duration>,
 }
 
 /// What an operator changes for one namespace; `None` keeps what the key type says.

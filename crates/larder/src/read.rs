@@ -362,20 +362,18 @@ where
     L: Into<Loaded<K::Value>> + 'static,
     E: Send + Sync + 'static,
 {
-    let mut step = trip.look_first().await;
-    let mut seen = None;
-    if step == Step::Serve {
-        seen = trip.seen();
-        match trip.serve(&mut pilot) {
-            Some(refresh) => step = refresh,
-            None => return seen.unwrap_or(Landing::Abandoned),
-        }
+    let step = trip.look_first().await;
+    if step != Step::Serve {
+        tokio::spawn(trip.fly(step, pilot, load));
+        return flight.land().await;
     }
-    tokio::spawn(trip.fly(step, pilot, load));
-    match seen {
-        Some(landing) => landing,
-        None => flight.land().await,
+    // Landing is cheap where nobody waits.
+    drop(flight);
+    let seen = trip.seen();
+    if let Some(refresh) = trip.serve(&mut pilot) {
+        tokio::spawn(trip.fly(refresh, pilot, load));
     }
+    seen.unwrap_or(Landing::Abandoned)
 }
 
 /// An entry as its reader gets it; `None` if it is not of the reader's type.

@@ -26,7 +26,7 @@ pub struct Stats {
     pub l2: L2State,
     /// What is heard of other processes.
     pub backplane: BackplaneStats,
-    /// Invalidations that this process was asked for.
+    /// Invalidations that this process was asked for, those in doubt among them.
     pub invalidations: u64,
     /// Invalidations that Redis has not acknowledged yet.
     pub pending_invalidations: usize,

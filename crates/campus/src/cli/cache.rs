@@ -31,7 +31,7 @@ pub(super) struct CacheArgs {
 enum What {
     /// Hits, misses and latencies by namespace, and the state of both tiers
     Stats,
-    /// The keys in Redis, found by SCAN
+    /// The keys in Redis, found by a SCAN of at most some 250,000 keys or ten seconds
     Keys {
         #[arg(long, default_value_t = 1000)]
         limit: usize,
@@ -122,12 +122,15 @@ async fn keys(
     is_json: bool,
     out: &mut Output,
 ) -> Result<ExitCode, Failure> {
-    let keys = app::redis_keys(config, limit).await?;
+    let found = app::redis_keys(config, limit).await?;
+    if found.is_cut {
+        out.remark("there may be more keys: --limit or the limit of the search was reached");
+    }
     if is_json {
-        out.line(&format!("{:#}", Value::from(keys)))?;
+        out.line(&format!("{:#}", Value::from(found.keys)))?;
     } else {
         let prefix = config.redis.as_ref().map_or("", |redis| redis.prefix.as_str());
-        for key in keys {
+        for key in found.keys {
             out.line(&format!("{prefix}{key}"))?;
         }
     }

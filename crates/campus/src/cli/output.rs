@@ -39,6 +39,12 @@ impl Output {
         Ok(())
     }
 
+    /// Tells what is no part of the result.
+    pub(super) fn remark(&mut self, text: &str) {
+        // As in `complain`.
+        let _ = writeln!(io::stderr(), "campus: {text}");
+    }
+
     /// Tells why a command failed, with every cause once.
     pub fn complain(&mut self, error: &(dyn Error + 'static)) {
         let mut text = format!("campus: {error}");

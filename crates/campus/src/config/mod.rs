@@ -67,6 +67,8 @@ pub struct CacheConfig {
     pub l1: Toggle,
     pub l1_bytes: u64,
     pub max_entry_bytes: usize,
+    /// Larger entries are compressed in Redis.
+    pub compress_above: usize,
     pub l1_max_ttl: Option<Duration>,
     /// How long L1 goes on answering while Redis is away.
     pub degraded_l1_ttl: Duration,

@@ -12,6 +12,7 @@ pub struct RedisConfig {
     pub url: String,
     pub prefix: String,
     pub op_timeout: Duration,
+    pub connect_timeout: Duration,
     /// `host:port/db`, without a login.
     pub(super) address: String,
 }
@@ -34,6 +35,7 @@ impl fmt::Debug for RedisConfig {
             .field("url", &self.shown())
             .field("prefix", &self.prefix)
             .field("op_timeout", &self.op_timeout)
+            .field("connect_timeout", &self.connect_timeout)
             .finish_non_exhaustive()
     }
 }

@@ -24,14 +24,14 @@ const KNOWN_SECRETS: &[&str] = &[
     "secret",
 ];
 
+/// What a server opens to Redis, and never more.
+const REDIS_CONNECTIONS: u64 = 2;
+
 type Field = fn(&Settings) -> &Option<String>;
 
 /// Variables that are accepted before what they configure is there.
 const WITHOUT_EFFECT_YET: &[(&str, Field)] = &[
     ("CACHE_STRICT_WRITES", |s| &s.cache_strict_writes),
-    ("CACHE_COMPRESS_ABOVE_KB", |s| &s.cache_compress_above_kb),
-    ("REDIS_MAX_CONNECTIONS", |s| &s.redis_max_connections),
-    ("REDIS_SOCKET_CONNECT_TIMEOUT", |s| &s.redis_socket_connect_timeout),
     ("MONGODB_URL", |s| &s.mongodb_url),
     ("MONGO_URI", |s| &s.mongo_uri),
     ("MONGODB_DB_NAME", |s| &s.mongodb_db_name),
@@ -211,13 +211,6 @@ impl Check<'_> {
         }
         self.toggle("CACHE_STRICT_WRITES", &s.cache_strict_writes);
         self.toggle("REDIS_RETRY_ON_TIMEOUT", &s.redis_retry_on_timeout);
-        for (name, value, range) in [
-            ("CACHE_COMPRESS_ABOVE_KB", &s.cache_compress_above_kb, 0..=524_288),
-            ("REDIS_MAX_CONNECTIONS", &s.redis_max_connections, 1..=1000),
-            ("REDIS_SOCKET_CONNECT_TIMEOUT", &s.redis_socket_connect_timeout, 1..=60),
-        ] {
-            self.number(name, value, *range.start(), range);
-        }
     }
 
     fn content_store(&mut self) {
@@ -262,6 +255,9 @@ impl Check<'_> {
         let s = self.settings;
         // Checked without Redis too: a bad value must not wait for the day it is turned on.
         let op_timeout = self.redis_op_timeout();
+        let name = "REDIS_SOCKET_CONNECT_TIMEOUT";
+        let connect_timeout = self.number(name, &s.redis_socket_connect_timeout, 2, 1..=60);
+        self.redis_connections();
         let prefix = set(&s.redis_key_prefix).unwrap_or("skillup:");
         if prefix.len() > 128 {
             self.problems.push("REDIS_KEY_PREFIX is longer than 128 bytes".to_owned());
@@ -275,8 +271,22 @@ impl Check<'_> {
             url: with_password(url, set(&s.redis_password)),
             prefix: prefix.to_owned(),
             op_timeout,
+            connect_timeout: Duration::from_secs(connect_timeout),
             address,
         })
+    }
+
+    /// A server has one connection for reads and writes and one that hears the others, whatever the
+    /// cap: one that allows less cannot be kept.
+    fn redis_connections(&mut self) {
+        let name = "REDIS_MAX_CONNECTIONS";
+        let most = self.number(name, &self.settings.redis_max_connections, 10, 0..=1_000_000);
+        if most < REDIS_CONNECTIONS {
+            self.problems.push(format!(
+                "{name}: {most} are too few; a server needs {REDIS_CONNECTIONS}, one for reads and \
+                 writes and one to hear other servers' writes"
+            ));
+        }
     }
 
     /// Milliseconds win over the seconds of the older name.
@@ -306,6 +316,8 @@ impl Check<'_> {
         let megabytes = self.number(name, &s.cache_max_memory_mb, 256, 1..=1_048_576);
         let name = "CACHE_MAX_ENTRY_KB";
         let kilobytes = self.number(name, &s.cache_max_entry_kb, 1024, 1..=524_288);
+        let name = "CACHE_COMPRESS_ABOVE_KB";
+        let compress_above = self.number(name, &s.cache_compress_above_kb, 8, 0..=524_288);
         let name = "CACHE_L1_MAX_TTL";
         let l1_max = self.number(name, &s.cache_l1_max_ttl, 0, 0..=86_400);
         let name = "CACHE_DEGRADED_L1_TTL";
@@ -316,6 +328,7 @@ impl Check<'_> {
             l1: self.toggle("CACHE_L1_ENABLED", &s.cache_l1_enabled),
             l1_bytes: megabytes << 20,
             max_entry_bytes: (kilobytes << 10) as usize,
+            compress_above: (compress_above << 10) as usize,
             degraded_l1_ttl: Duration::from_secs(degraded),
             l1_max_ttl: (l1_max > 0).then(|| Duration::from_secs(l1_max)),
             lifetimes,
@@ -528,6 +541,36 @@ mod tests {
         for name in ["CACHE_STRICT_WRITES", "METRICS_ADDR", "REDIS_RETRY_ON_TIMEOUT", "WARM_TOP"] {
             assert!(problems.contains(name), "{name} in {problems}");
         }
+    }
+
+    #[test]
+    fn fewer_connections_to_redis_than_a_server_needs_are_refused() {
+        let problems = |most: &str| {
+            let redis_max_connections = Some(most.to_owned());
+            problems(&Settings { redis_max_connections, ..Settings::default() })
+        };
+        assert_eq!((problems("2"), problems("")), (String::new(), String::new()));
+        for most in ["0", "1"] {
+            assert!(problems(most).contains("REDIS_MAX_CONNECTIONS"), "{most}");
+            assert!(problems(most).contains("needs 2"), "{most}");
+        }
+    }
+
+    #[test]
+    fn compression_and_the_time_to_connect_are_those_that_were_set() {
+        let settings = |above: &str, seconds: &str| Settings {
+            redis_url: Some("redis://localhost".to_owned()),
+            cache_compress_above_kb: Some(above.to_owned()),
+            redis_socket_connect_timeout: Some(seconds.to_owned()),
+            ..Settings::default()
+        };
+        let told = |above: &str, seconds: &str| {
+            let config = Config::resolve(&settings(above, seconds), &BTreeMap::new()).unwrap();
+            assert_eq!(config.warnings, [""; 0]);
+            (config.cache.compress_above, config.redis.unwrap().connect_timeout.as_secs())
+        };
+        assert_eq!(told("", ""), (8 << 10, 2));
+        assert_eq!(told("3", "7"), (3 << 10, 7));
     }
 
     #[test]

@@ -48,10 +48,10 @@ pub struct Settings {
     /// The same in seconds; REDIS_OP_TIMEOUT_MS wins
     #[arg(long, global = true, env = "REDIS_SOCKET_TIMEOUT", hide_short_help = true)]
     pub redis_socket_timeout: Option<String>,
-    /// Seconds to connect in (no effect yet) [default: 2]
+    /// Seconds that an attempt to connect may take [default: 2]
     #[arg(long, global = true, env = "REDIS_SOCKET_CONNECT_TIMEOUT", hide_short_help = true)]
     pub redis_socket_connect_timeout: Option<String>,
-    /// Upper bound for connections to Redis (no effect yet) [default: 10]
+    /// Most connections to Redis; a server opens 2, whatever the load, so 2 at least [default: 10]
     #[arg(long, global = true, env = "REDIS_MAX_CONNECTIONS", hide_short_help = true)]
     pub redis_max_connections: Option<String>,
     /// Accepted; invalidations are always retried
@@ -75,7 +75,7 @@ pub struct Settings {
     /// Larger entries are not cached, in KB [default: 1024]
     #[arg(long, global = true, env = "CACHE_MAX_ENTRY_KB", hide_short_help = true)]
     pub cache_max_entry_kb: Option<String>,
-    /// Larger entries are compressed in Redis, in KB (no effect yet) [default: 8]
+    /// Larger entries are compressed in Redis where that saves an eighth, in KB [default: 8]
     #[arg(long, global = true, env = "CACHE_COMPRESS_ABOVE_KB", hide_short_help = true)]
     pub cache_compress_above_kb: Option<String>,
     /// Seconds, for namespaces without a TTL of their own

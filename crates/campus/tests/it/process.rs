@@ -194,6 +194,7 @@ fn a_bad_value_is_refused_with_the_name_of_its_variable() {
         ("REDIS_OP_TIMEOUT_MS", "fast"),
         ("REDIS_SOCKET_TIMEOUT", "soon"),
         ("REDIS_MAX_CONNECTIONS", "many"),
+        ("REDIS_MAX_CONNECTIONS", "1"),
         ("LOG_FORMAT", "xml"),
         ("LOG_FILTER", "campus=loud"),
         ("ACCESS_TOKEN_EXPIRE_MINUTES", "600"),
@@ -257,6 +258,7 @@ fn a_checked_configuration_shows_each_value_where_it_is_from_and_each_warning_on
         ("CACHE_MAX_ENTRY_KB", "9"),
         ("CACHE_HARD_TTL_COURSES", "400"),
         ("REDIS_DEFAULT_TTL", "77"),
+        ("CACHE_STRICT_WRITES", "off"),
         ("CACHE_COMPRESS_ABOVE_KB", "3"),
     ];
     let check = |more: &[&str]| {
@@ -281,7 +283,8 @@ fn a_checked_configuration_shows_each_value_where_it_is_from_and_each_warning_on
         "users 5 / 5 CACHE_TTL_USERS (.env)",
         "courses 88 / 400 REDIS_COURSE_TTL (flag), CACHE_HARD_TTL_COURSES (environment)",
         "tags 77 / 77 REDIS_DEFAULT_TTL (environment)",
-        "warning: CACHE_COMPRESS_ABOVE_KB has no effect yet",
+        "CACHE_COMPRESS_ABOVE_KB 3 environment",
+        "warning: CACHE_STRICT_WRITES has no effect yet",
     ] {
         assert_eq!(lines.iter().filter(|l| *l == line).count(), 1, "{line} in {text}");
     }
@@ -291,7 +294,7 @@ fn a_checked_configuration_shows_each_value_where_it_is_from_and_each_warning_on
     let users = json!({"namespace": "users", "soft_seconds": 5, "hard_seconds": 5,
         "set_by": [{"name": "CACHE_TTL_USERS", "from": ".env"}]});
     assert!(json["ttls"].as_array().is_some_and(|all| all.contains(&users)), "{json}");
-    assert_eq!(json["warnings"], json!(["CACHE_COMPRESS_ABOVE_KB has no effect yet"]));
+    assert_eq!(json["warnings"], json!(["CACHE_STRICT_WRITES has no effect yet"]));
 }
 
 #[tokio::test]

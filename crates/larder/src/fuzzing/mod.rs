@@ -13,8 +13,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     CacheKey, KeyWriter, MAX_KEY_BYTES, Names, Policy, Public, Tag,
-    entry::{Envelope, Lifetime, Origin, Stored},
+    entry::{Envelope, Lifetime, Origin, Payload, Stored},
     key::{Name, NameHash, is_rendered, write_key},
+    packing::{packed, unpacked},
     protocol::{
         message::{MOST_NAMES, Message},
         sight::{self, Look, Sight},
@@ -36,6 +37,8 @@ pub const TARGETS: [Target; 5] = [
 /// Where the golden envelope of the unit tests comes from.
 const ORIGIN: Origin<'static> = Origin { epoch: 7, schema: 9, key: "course:detail@1:42" };
 const CHECKSUM_BYTES: usize = 8;
+/// The cap of what a packed payload may declare.
+const MOST_PLAIN: usize = 4 << 10;
 
 /// Whatever stands under a value key: nothing is read but what was written, and what was written
 /// is read as it was.
@@ -56,7 +59,13 @@ fn read_only_what_is_written(bytes: &[u8]) {
     if let Stored::Value(envelope) = Stored::read(bytes, ORIGIN) {
         let id = bytes[2..18].try_into().expect("it has a head");
         assert_eq!(envelope.encode(id, ORIGIN).as_deref(), Some(bytes));
+        if let Some(payload) = envelope.payload {
+            let plain = payload.plain(MOST_PLAIN);
+            let is_packed = matches!(payload, Payload::Packed(_));
+            assert!(!is_packed || plain.is_none_or(|plain| plain.len() <= MOST_PLAIN));
+        }
     }
+    assert!(unpacked(bytes, MOST_PLAIN).is_none_or(|plain| plain.len() <= MOST_PLAIN));
     // A value whose generations are gone is never served (I2).
     let look = Look { stored: bytes, generations: &[] };
     let names = sight::Names { hard: &[NameHash(5)], lazy: &[NameHash(6)] };
@@ -68,14 +77,21 @@ fn read_what_was_written(data: &[u8]) {
     let (id, at, change) = (data.next(), usize::from(u16::from_le_bytes(data.next())), data.byte());
     let [written, soft, hard] = [data.u64(), data.u64(), data.u64()];
     let cost_ms = u32::from_le_bytes(data.next());
-    let (names, is_negative) = (data.byte() % 16, data.byte() % 4 == 0);
+    let (names, form) = (data.byte() % 16, data.byte() % 4);
     let nonces = (0..names).map(|_| (NameHash(u128::from_le_bytes(data.next())), data.next()));
     let envelope = Envelope {
         life: Lifetime { written, soft, hard },
         cost_ms,
         nonces: nonces.collect(),
-        payload: (!is_negative).then_some(data.0),
+        payload: match form {
+            0 => None,
+            1 => Some(Payload::Packed(data.0)),
+            _ => Some(Payload::Plain(data.0)),
+        },
     };
+    if let Some(packed) = packed(data.0, 0) {
+        assert_eq!(unpacked(&packed, data.0.len()).as_deref(), Some(data.0));
+    }
     let mut bytes = envelope.encode(id, ORIGIN).expect("it is short enough");
     assert_eq!(Stored::read(&bytes, ORIGIN), Stored::Value(envelope));
     let at = at % bytes.len();

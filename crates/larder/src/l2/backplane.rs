@@ -83,13 +83,15 @@ impl Backplane {
         names: Names,
         ears: Ears,
         link: Arc<Link>,
+        patience: Duration,
     ) -> Result<Self, ConfigError> {
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let client = Client::open(info.set_redis_settings(settings).set_tcp_settings(link::tcp()))
             .map_err(ConfigError::redis)?;
         #[cfg(larder_bugs)]
         tokio::spawn(extend_elsewhere(Arc::clone(&ears.window), ears.clock.clone()));
-        let listener = Listener { client, names, ears, link, feed: Feed::default(), proven: 0 };
+        let feed = Feed::default();
+        let listener = Listener { client, names, ears, link, patience, feed, proven: 0 };
         Ok(Self { task: tokio::spawn(listener.listen()).abort_handle() })
     }
 }
@@ -105,6 +107,8 @@ struct Listener {
     names: Names,
     ears: Ears,
     link: Arc<Link>,
+    /// How long connecting may take.
+    patience: Duration,
     feed: Feed,
     /// When the last heartbeat was sent that proved something.
     proven: u64,
@@ -150,7 +154,7 @@ impl Listener {
         let has_lost_some = Arc::new(AtomicBool::new(false));
         let lost = Arc::clone(&has_lost_some);
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(link::CONNECT_TIMEOUT))
+            .set_connection_timeout(Some(self.patience))
             .set_response_timeout(None)
             .set_push_sender(move |push| {
                 sender.try_send(push).inspect_err(|_| lost.store(true, Relaxed))
@@ -171,7 +175,7 @@ impl Listener {
             let epoch = answers.first().map_or(Err(Fault::Broken), reply::epoch)?;
             Ok(Line { connection, epoch, pushes, has_lost_some })
         };
-        time::timeout(link::CONNECT_TIMEOUT, connecting).await.unwrap_or(Err(Fault::TimedOut))
+        time::timeout(self.patience, connecting).await.unwrap_or(Err(Fault::TimedOut))
     }
 
     /// Applies messages and sends heartbeats until the connection is lost, and says why.

@@ -30,7 +30,6 @@ use crate::{
     },
 };
 
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause between two attempts to connect, ±50 %.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
 /// The same where Redis answers but refuses us (password, permissions, maxclients).
@@ -48,6 +47,14 @@ pub(super) const EPOCH: &str = "local i = redis.call('INFO', 'replication') \
     if not string.find(i, 'role:master', 1, true) then return {err = 'READONLY replica'} end \
     return string.sub(string.match(i, 'master_replid:(%x+)'), 1, 16)";
 
+/// How long Redis is waited for.
+#[derive(Clone, Copy)]
+pub(crate) struct Patience {
+    pub(crate) connect: Duration,
+    /// By one read in all.
+    pub(crate) read: Duration,
+}
+
 pub(crate) struct Link {
     shared: Arc<Shared>,
     reconnect: AbortHandle,
@@ -57,7 +64,7 @@ struct Shared {
     client: Client,
     /// A key that is never there.
     heartbeat: String,
-    op_timeout: Duration,
+    patience: Patience,
     live: ArcSwapOption<Live>,
     opening: Opening,
     is_up: watch::Sender<bool>,
@@ -101,14 +108,14 @@ impl Link {
     pub(crate) fn start(
         info: ConnectionInfo,
         heartbeat: String,
-        op_timeout: Duration,
+        patience: Patience,
         opening: Opening,
     ) -> Result<Self, ConfigError> {
         let client = Client::open(info.set_tcp_settings(tcp())).map_err(ConfigError::redis)?;
         let shared = Arc::new(Shared {
             client,
             heartbeat,
-            op_timeout,
+            patience,
             live: ArcSwapOption::empty(),
             opening,
             is_up: watch::Sender::new(false),
@@ -176,6 +183,21 @@ impl Link {
         self.send_over(self.shared.live.load_full(), pipeline, within).await
     }
 
+    /// The same for an operator's question. That its command is not permitted says nothing of those
+    /// that reads and writes need.
+    pub(crate) async fn ask(
+        &self,
+        pipeline: &Pipeline,
+        within: Duration,
+    ) -> Result<Answers, Fault> {
+        let live = self.shared.live.load_full().ok_or(Fault::Down)?;
+        let answered = live.send(pipeline, within).await;
+        if !matches!(answered, Err(Fault::Refused("NOPERM"))) {
+            self.count(live, &answered, within);
+        }
+        answered
+    }
+
     async fn send_over(
         &self,
         live: Option<Arc<Live>>,
@@ -184,15 +206,19 @@ impl Link {
     ) -> Result<Answers, Fault> {
         let live = live.ok_or(Fault::Down)?;
         let answered = live.send(pipeline, within).await;
-        match &answered {
+        self.count(live, &answered, within);
+        answered
+    }
+
+    fn count(&self, live: Arc<Live>, answered: &Result<Answers, Fault>, within: Duration) {
+        match answered {
             Ok(_) => {
                 live.breaker.lock().record(Ok(()));
             }
             // Too little was left of the budget to tell a slow server from a late question.
-            Err(Fault::TimedOut) if within < self.shared.op_timeout / 2 => {}
+            Err(Fault::TimedOut) if within < self.shared.patience.read / 2 => {}
             Err(fault) => self.shared.failed(live, fault),
         }
-        answered
     }
 }
 
@@ -273,10 +299,10 @@ impl Shared {
     async fn connect(&self) -> Result<Live, Fault> {
         // Whoever waits for an answer has a timeout of their own.
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_connection_timeout(Some(self.patience.connect))
             .set_response_timeout(None);
         let opening = self.client.get_multiplexed_async_connection_with_config(&config);
-        let connection = match time::timeout(CONNECT_TIMEOUT, opening).await {
+        let connection = match time::timeout(self.patience.connect, opening).await {
             Ok(opened) => opened.map_err(|error| reply::fault_on_arrival(&error))?,
             Err(_) => return Err(Fault::TimedOut),
         };
@@ -290,7 +316,7 @@ impl Shared {
         for script in super::SCRIPTS {
             probe.cmd("SCRIPT").arg("LOAD").arg(script);
         }
-        let answers = match live.send(&probe, self.op_timeout.mul_f64(0.6)).await {
+        let answers = match live.send(&probe, self.patience.read.mul_f64(0.6)).await {
             Err(Fault::Broken) => return Err(Fault::Refused("ERR")),
             answered => answered?,
         };
@@ -305,7 +331,7 @@ impl Shared {
             if time::timeout(VERIFY_EVERY, self.lost.notified()).await.is_ok() {
                 return;
             }
-            let answers = live.send(&question, self.op_timeout).await;
+            let answers = live.send(&question, self.patience.read).await;
             let epoch = answers
                 .and_then(|answers| answers.values.get(1).map_or(Err(Fault::Broken), reply::epoch));
             match epoch {

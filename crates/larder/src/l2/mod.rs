@@ -25,7 +25,7 @@ use self::{
 pub(crate) use self::{
     backplane::Ears,
     fault::Fault,
-    link::{Opening, Undrained},
+    link::{Opening, Patience, Undrained},
 };
 use crate::{
     clock::millis,
@@ -125,7 +125,7 @@ impl L2 {
         info: ConnectionInfo,
         prefix: String,
         max_entry_bytes: usize,
-        op_timeout: Duration,
+        patience: Patience,
         opening: Opening,
         ears: Ears,
     ) -> Result<Self, ConfigError> {
@@ -139,9 +139,9 @@ impl L2 {
             heartbeat: format!("{prefix}~hb"),
         };
         let heartbeat = names.heartbeat.clone();
-        let link = Arc::new(Link::start(info.clone(), heartbeat, op_timeout, opening)?);
+        let link = Arc::new(Link::start(info.clone(), heartbeat, patience, opening)?);
         Ok(Self {
-            _backplane: Backplane::start(info, names, ears, Arc::clone(&link))?,
+            _backplane: Backplane::start(info, names, ears, Arc::clone(&link), patience.connect)?,
             link,
             sequence,
             channel,

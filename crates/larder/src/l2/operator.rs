@@ -6,13 +6,17 @@ use redis::{Pipeline, Value};
 use tokio::time::Instant;
 
 use super::{Fault, L2, reply};
-use crate::{RedisInfo, entry::nonce, key::joined};
+use crate::{RedisInfo, RedisKeys, entry::nonce, key::joined};
 
 /// How long a key that was not deleted stays.
 const TEST_KEY_LIFE_MS: u64 = 10_000;
 
 /// Keys that Redis looks at in one step of a SCAN.
-const SCAN_COUNT: u32 = 500;
+const SCAN_COUNT: u32 = 1_000;
+/// Steps of one search: it ends after a quarter of a million keys, whoever's they are.
+const MOST_STEPS: u32 = 250;
+/// A search ends after this, however few steps it has made.
+const LONGEST_SEARCH: Duration = Duration::from_secs(10);
 
 impl L2 {
     /// Round-trip time of a PING.
@@ -20,26 +24,27 @@ impl L2 {
         let mut pipeline = redis::pipe();
         pipeline.cmd("PING");
         let asked = Instant::now();
-        self.link.tell(&pipeline, within).await?;
+        self.link.ask(&pipeline, within).await?;
         Ok(asked.elapsed())
     }
 
     pub(crate) async fn info(&self, within: Duration) -> Result<RedisInfo, Fault> {
         let mut ask = redis::pipe();
         ask.cmd("INFO");
-        let answers = self.link.tell(&ask, within).await?;
+        let answers = self.link.ask(&ask, within).await?;
         let text = answers.values.first().and_then(reply::text).ok_or(Fault::Refused("ERR"))?;
         Ok(RedisInfo::read(&text, self.database))
     }
 
     /// Keys behind the prefix, without it, at most `most`. `within` is for each step of the SCAN.
-    pub(crate) async fn keys(&self, most: usize, within: Duration) -> Result<Vec<String>, Fault> {
+    pub(crate) async fn keys(&self, most: usize, within: Duration) -> Result<RedisKeys, Fault> {
         let pattern = format!("{}*", literally(&self.prefix));
         let (mut cursor, mut keys) = (b"0".to_vec(), BTreeSet::new());
-        loop {
+        let (mut is_whole, began) = (false, Instant::now());
+        for _ in 0..MOST_STEPS {
             let mut scan = redis::pipe();
             scan.cmd("SCAN").arg(&cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(SCAN_COUNT);
-            let answers = self.link.tell(&scan, within).await?;
+            let answers = self.link.ask(&scan, within).await?;
             let (next, found) = answers
                 .values
                 .into_iter()
@@ -48,11 +53,14 @@ impl L2 {
                 .ok_or(Fault::Refused("ERR"))?;
             let found = found.iter().filter_map(|key| key.strip_prefix(self.prefix.as_str()));
             keys.extend(found.map(str::to_owned));
-            if next == b"0" || keys.len() >= most {
-                return Ok(keys.into_iter().take(most).collect());
+            is_whole = next == b"0";
+            if is_whole || keys.len() > most || began.elapsed() >= LONGEST_SEARCH {
+                break;
             }
             cursor = next;
         }
+        let is_cut = !is_whole || keys.len() > most;
+        Ok(RedisKeys { keys: keys.into_iter().take(most).collect(), is_cut })
     }
 
     /// SET, GET and DEL of a key of this test, up to the first that fails.
@@ -88,7 +96,7 @@ impl L2 {
         within: Duration,
     ) -> Result<Duration, Fault> {
         let asked = Instant::now();
-        let answers = self.link.tell(command, within).await?;
+        let answers = self.link.ask(command, within).await?;
         match answers.values.first() == Some(expected) {
             true => Ok(asked.elapsed()),
             false => Err(Fault::Refused("ERR")),

@@ -2,7 +2,7 @@
 
 use super::server::{Generations, Id, NAMES};
 use crate::{
-    entry::{Envelope, Head, Lifetime, Nonce, Origin},
+    entry::{Envelope, Head, Lifetime, Nonce, Origin, Payload},
     key::NameHash,
     protocol::sight::{Look, Names, Sight},
 };
@@ -59,7 +59,7 @@ impl Value {
             nonces: recorded
                 .filter_map(|(name, id)| Some((hash_of(name), nonce((*id)?))))
                 .collect(),
-            payload: Some(&[self.version][..]),
+            payload: Some(Payload::Plain(&[self.version])),
         }
         .encode(nonce(self.id), origin(self.at, self.epoch))
     }
@@ -94,7 +94,7 @@ pub(super) fn judge(stored: &Stored, generations: &Generations, glance: Glance) 
         Sight::Servable { envelope, head, is_stale, is_outdated } => {
             let Lifetime { soft, hard, .. } = envelope.life;
             let hard = if is_outdated { soft.min(hard) } else { hard };
-            let version = envelope.payload.and_then(|bytes| bytes.first().copied());
+            let version = envelope.payload.and_then(|payload| payload.plain(1)?.first().copied());
             Judged::Servable { version: version.unwrap_or(u8::MAX), head, is_stale, soft, hard }
         }
         Sight::Leased => Judged::Leased,

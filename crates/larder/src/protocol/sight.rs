@@ -27,7 +27,7 @@ pub(crate) struct Look<'a> {
 pub(crate) enum Sight<'a> {
     /// May be served; a stale one is due for a refresh, which replaces exactly this head.
     Servable {
-        envelope: Envelope<&'a [u8]>,
+        envelope: Envelope<'a>,
         head: Head,
         is_stale: bool,
         /// A lazy name was invalidated: nothing may be served of it past its soft TTL.
@@ -90,7 +90,7 @@ fn hard_generations<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::Lifetime;
+    use crate::entry::{Lifetime, Payload};
 
     const ORIGIN: Origin<'static> = Origin { epoch: 1, schema: 2, key: "k@1" };
     const HARD: NameHash = NameHash(10);
@@ -102,7 +102,7 @@ mod tests {
             life: Lifetime { written: 0, soft: 100, hard: 200 },
             cost_ms: 0,
             nonces: vec![(HARD, [1; 16]), (LAZY, [2; 16])],
-            payload: Some(&b"v"[..]),
+            payload: Some(Payload::Plain(b"v")),
         }
         .encode([9; 16], ORIGIN)
         .expect("fits")

@@ -6,9 +6,10 @@ use super::{GENERATION_LIVES, LONGEST_LIFE_MS, RETRY_FAILED, Trip, ask, life};
 use crate::{
     CacheKey, Loaded,
     clock::millis,
-    entry::{Envelope, Head, Lifetime, Origin as Written},
+    entry::{Envelope, Head, Lifetime, Origin as Written, Payload},
     l2::{Ask, Budget},
     load::Keep,
+    packing::packed,
     plan::Plan,
     protocol::fetch::Lease,
     stats::Count,
@@ -37,13 +38,13 @@ impl<K: CacheKey> Trip<K> {
         began: Moment,
     ) -> (Cargo<K::Value>, bool) {
         let policy = &self.policy;
-        let most = policy.caps().unwrap_or((Duration::MAX, Duration::MAX));
         let (soft, hard) = match loaded.as_ref().map(|loaded| loaded.keep) {
             Some(Keep::AsPolicy) => (policy.soft, policy.hard),
-            Some(Keep::For { soft, hard }) => (soft.min(most.0), hard.min(most.1)),
+            Some(Keep::For { soft, hard }) => (soft, hard),
             Some(Keep::No) => (Duration::ZERO, Duration::ZERO),
-            None => (policy.negative.min(most.0), policy.negative.min(most.1)),
+            None => (policy.negative, policy.negative),
         };
+        let (soft, hard) = policy.capped(soft, hard);
         let spread = f64::from(policy.jitter()) / 100.0;
         let factor = 1.0 + spread * (2.0 * fastrand::f64() - 1.0);
         let stretched = |life: Duration| (millis(life).min(LONGEST_LIFE_MS) as f64 * factor) as u64;
@@ -106,12 +107,15 @@ impl<K: CacheKey> Trip<K> {
         if payload.as_ref().is_some_and(|payload| payload.len() > self.inner.max_entry_bytes) {
             return None;
         }
+        let packed =
+            payload.as_deref().and_then(|payload| packed(payload, self.inner.compress_above));
+        let stored = packed.as_deref().map(Payload::Packed);
         let written = cargo.began.unix;
         let envelope = Envelope {
             life: Lifetime { written, soft: written + cargo.soft, hard: written + cargo.hard },
             cost_ms: (self.inner.clock.now() - cargo.began.local) as u32,
             nonces: self.plan.recorded(&self.generations)?,
-            payload: payload.as_deref(),
+            payload: stored.or(payload.as_deref().map(Payload::Plain)),
         };
         let origin =
             Written { epoch: self.epoch, schema: Plan::<K>::SCHEMA, key: &ask.place.value };

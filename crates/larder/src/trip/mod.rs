@@ -196,62 +196,69 @@ impl<K: CacheKey> Trip<K> {
         let origin = Written { epoch: raw.epoch, schema: Plan::<K>::SCHEMA, key: &place.value };
         let (names, now) = (self.plan.names(), self.inner.clock.unix());
         let sight = Sight::judge(look, origin, names, now);
-        self.verdict = Some(Verdict::of(&sight, look, origin, names, now));
-        match sight {
-            Sight::Absent => Event::Absent,
-            Sight::Leased => self.leased(),
-            Sight::Dead(head) => Event::Dead(head),
-            Sight::Foreign(head) => self.corrupt(head),
+        let (verdict, event) = match sight {
+            Sight::Absent => (Verdict::Absent, Event::Absent),
+            Sight::Leased => (Verdict::Loading, leased(&mut self.leased_since)),
+            Sight::Dead(head) => (Verdict::of_dead(look, origin, names, now), Event::Dead(head)),
+            Sight::Foreign(head) => (Verdict::Foreign, self.corrupt(head)),
             Sight::Servable { mut envelope, head, is_outdated, .. } => {
                 self.shorten(&mut envelope.life);
                 if is_outdated {
                     envelope.life.hard = envelope.life.hard.min(envelope.life.soft);
                 }
-                if now >= envelope.life.hard {
-                    self.verdict = Some(Verdict::Expired);
-                    return Event::Dead(head);
-                }
-                let is_stale = now >= envelope.life.soft;
-                self.verdict = Some(if is_stale { Verdict::Stale } else { Verdict::Fresh });
-                let age = now.saturating_sub(envelope.life.written);
-                if !self.mode.takes(age, is_stale) {
-                    return Event::Dead(head);
-                }
-                match self.unpack(&envelope, now) {
-                    Ok(entry) => {
+                match self.taken(&envelope, now) {
+                    (verdict, Some(entry)) => {
                         self.seen = Some((entry, head));
-                        if is_stale { Event::Stale(head) } else { Event::Fresh }
+                        let is_stale = verdict == Verdict::Stale;
+                        (verdict, if is_stale { Event::Stale(head) } else { Event::Fresh })
                     }
-                    Err(Unusable::Corrupt) => {
-                        self.verdict = Some(Verdict::Foreign);
-                        self.corrupt(head)
-                    }
-                    Err(Unusable::Nothing) => {
-                        self.verdict = Some(Verdict::Absent);
-                        Event::Dead(head)
-                    }
+                    (Verdict::Foreign, None) => (Verdict::Foreign, self.corrupt(head)),
+                    (verdict, None) => (verdict, Event::Dead(head)),
                 }
             }
+        };
+        self.verdict = Some(verdict);
+        event
+    }
+
+    /// What this reader takes of a servable envelope, and what there is to say of it.
+    fn taken(&self, envelope: &Envelope<'_>, now: u64) -> (Verdict<usize>, Option<Entry>) {
+        let Lifetime { written, soft, hard } = envelope.life;
+        if now >= hard {
+            return (Verdict::Expired, None);
+        }
+        let is_stale = now >= soft;
+        let verdict = if is_stale { Verdict::Stale } else { Verdict::Fresh };
+        if !self.mode.takes(now.saturating_sub(written), is_stale) {
+            return (verdict, None);
+        }
+        match self.unpack(envelope, now) {
+            Ok(entry) => (verdict, Some(entry)),
+            Err(Unusable::Corrupt) => (Verdict::Foreign, None),
+            Err(Unusable::Nothing) => (Verdict::Absent, None),
         }
     }
 
     /// Gives what is stored no longer a life than an operator now allows.
     fn shorten(&self, life: &mut Lifetime) {
-        if let Some((soft, hard)) = self.policy.caps() {
-            life.soft = life.soft.min(life.written.saturating_add(millis(soft)));
-            life.hard = life.hard.min(life.written.saturating_add(millis(hard)));
-        }
+        let (soft, hard) = self.policy.longest_stored();
+        let written = life.written;
+        let end =
+            |most: Option<Duration>| most.map_or(u64::MAX, |m| written.saturating_add(millis(m)));
+        life.soft = life.soft.min(end(soft));
+        life.hard = life.hard.min(end(hard));
     }
 
     /// The entry that an envelope makes in L1.
-    fn unpack(&self, envelope: &Envelope<&[u8]>, now: u64) -> Result<Entry, Unusable> {
+    fn unpack(&self, envelope: &Envelope<'_>, now: u64) -> Result<Entry, Unusable> {
         let value = match envelope.payload {
-            Some(bytes) => {
+            Some(payload) => {
                 // A `Deserialize` that panics must not take the flight with it.
-                let decode = || rmp_serde::from_slice::<K::Value>(bytes);
+                let most = self.inner.max_entry_bytes;
+                let decode = || rmp_serde::from_slice::<K::Value>(&payload.plain(most)?).ok();
                 match catch_unwind(AssertUnwindSafe(decode)) {
-                    Ok(Ok(value)) => Some(Arc::new(value)),
-                    Ok(Err(_)) | Err(_) => return Err(Unusable::Corrupt),
+                    Ok(Some(value)) => Some(Arc::new(value)),
+                    Ok(None) | Err(_) => return Err(Unusable::Corrupt),
                 }
             }
             None if self.takes_nothing => None,
@@ -281,11 +288,6 @@ impl<K: CacheKey> Trip<K> {
             refresh_after: 0,
             weight: 0,
         }
-    }
-
-    fn leased(&mut self) -> Event {
-        let since = *self.leased_since.get_or_insert_with(time::Instant::now);
-        Event::Leased { waited_ms: millis(since.elapsed()) }
     }
 
     fn corrupt(&self, head: Head) -> Event {
@@ -458,6 +460,11 @@ fn weight<K: CacheKey>(value: Option<&K::Value>) -> u32 {
     // A `weigh` that panics makes the value too heavy to keep.
     let weigh = || value.map_or(0, K::weigh);
     catch_unwind(AssertUnwindSafe(weigh)).unwrap_or(usize::MAX).try_into().unwrap_or(u32::MAX)
+}
+
+fn leased(since: &mut Option<time::Instant>) -> Event {
+    let since = *since.get_or_insert_with(time::Instant::now);
+    Event::Leased { waited_ms: millis(since.elapsed()) }
 }
 
 fn life(ms: u64) -> Duration {

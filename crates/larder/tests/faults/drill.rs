@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::{task::JoinHandle, time::sleep};
 
 use crate::{
+    memory::Memory,
     report::{Fault, Line, Spread},
     support::built,
     truth::{Staleness, Truth},
@@ -30,6 +31,12 @@ pub(crate) const PATIENCE: Duration = Duration::from_millis(3_100);
 const RECOVERY: Duration = Duration::from_secs(10);
 /// How long traffic runs before the fault and after the recovery.
 const CALM: Duration = Duration::from_millis(300);
+/// How many loads each of the two processes may run at once: fewer than it has readers, so that the
+/// cap counts whenever Redis is away.
+const LOADERS: usize = 3;
+/// What the test process may need more at the worst moment of a fault; both caches, readers, notes
+/// and proxy are in it.
+const MOST_GROWTH: u64 = 8 << 20;
 /// Never written; read to find out which tier answers.
 const PROBE: i64 = 1_000_000;
 
@@ -64,8 +71,9 @@ impl Setup {
     /// Builds both, warms them, and lets traffic run.
     pub(crate) async fn begin(self) -> Drill {
         let truth = self.truth;
-        let writer = built(self.writer.outbox(truth.outbox.clone())).await;
-        let reader = built(self.reader.outbox(truth.outbox.clone())).await;
+        let capped = |process: Builder| process.most_loads(LOADERS).outbox(truth.outbox.clone());
+        let writer = built(capped(self.writer)).await;
+        let reader = built(capped(self.reader)).await;
         for id in truth.ids() {
             truth.read(&writer, id).await.expect("loads");
             truth.read(&reader, id).await.expect("loads");
@@ -79,7 +87,8 @@ impl Setup {
             tasks.push(traffic.write(&writer));
         }
         sleep(CALM).await;
-        Drill { writer, reader, truth, traffic, tasks, began: Instant::now() }
+        let memory = Memory::now();
+        Drill { writer, reader, truth, traffic, tasks, memory, began: Instant::now() }
     }
 }
 
@@ -90,6 +99,7 @@ pub(crate) struct Drill {
     pub(crate) truth: Truth,
     traffic: Traffic,
     tasks: Vec<JoinHandle<()>>,
+    memory: Memory,
     began: Instant,
 }
 
@@ -163,6 +173,10 @@ impl Drill {
         let spread = Spread::of(seen.reads.iter().filter(during).map(|read| read.took).collect());
         let longest = seen.reads.iter().map(|read| read.took).max().unwrap_or_default();
         assert!(longest < PATIENCE, "a read took {longest:?}");
+        let loaders = (self.truth.most_loaders(), 2 * LOADERS);
+        assert!(loaders.0 <= loaders.1, "{} loads at once, {} are allowed", loaders.0, loaders.1);
+        let grown = self.memory.peak_growth();
+        assert!(grown <= MOST_GROWTH, "{grown} bytes more were needed");
         Line {
             reads: seen.reads.len(),
             spread: Some(spread),
@@ -172,6 +186,8 @@ impl Drill {
             queued_writes: seen.queued,
             longest_write: Some(seen.longest_write),
             loads: Some(self.truth.loads()),
+            loaders: Some(loaders),
+            grown: Some(grown),
             l2_back: Some(l2),
             l1_back: Some(l1),
             ..Line::of(fault)

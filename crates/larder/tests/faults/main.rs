@@ -4,6 +4,7 @@
 mod contents;
 mod databases;
 mod drill;
+mod memory;
 mod network;
 #[path = "../it/outbox_table.rs"]
 mod outbox_table;

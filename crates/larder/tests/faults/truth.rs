@@ -26,7 +26,32 @@ pub(crate) const LOAD: Duration = Duration::from_millis(3);
 pub(crate) struct Truth {
     docs: Arc<Vec<Versions>>,
     loads: Arc<AtomicUsize>,
+    loaders: Arc<Loaders>,
     pub(crate) outbox: Table,
+}
+
+/// Loads under way, and how many there ever were at once.
+#[derive(Default)]
+struct Loaders {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+/// A load under way. It may end by being dropped.
+struct Loading(Arc<Loaders>);
+
+impl Loading {
+    fn begin(loaders: &Arc<Loaders>) -> Self {
+        let now = loaders.now.fetch_add(1, SeqCst) + 1;
+        loaders.most.fetch_max(now, SeqCst);
+        Self(Arc::clone(loaders))
+    }
+}
+
+impl Drop for Loading {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, SeqCst);
+    }
 }
 
 #[derive(Default)]
@@ -46,7 +71,7 @@ pub(crate) struct Staleness {
 impl Truth {
     pub(crate) fn of(docs: usize) -> Self {
         let docs = Arc::new((0..docs).map(|_| Versions::default()).collect());
-        Self { docs, loads: Arc::default(), outbox: Table::default() }
+        Self { docs, loads: Arc::default(), loaders: Arc::default(), outbox: Table::default() }
     }
 
     pub(crate) fn any_id(&self) -> i64 {
@@ -61,6 +86,11 @@ impl Truth {
         self.loads.load(SeqCst)
     }
 
+    /// The most loads that ever ran at once, over all processes.
+    pub(crate) fn most_loaders(&self) -> usize {
+        self.loaders.most.load(SeqCst)
+    }
+
     pub(crate) async fn read(
         &self,
         cache: &Cache,
@@ -73,6 +103,7 @@ impl Truth {
     /// The version first, the answer later: the window in which a write makes it old.
     async fn load(self, id: i64) -> Result<Doc, Infallible> {
         self.loads.fetch_add(1, SeqCst);
+        let _loading = Loading::begin(&self.loaders);
         let version = self.docs.get(id as usize).map_or(0, |doc| doc.newest.load(SeqCst));
         tokio::time::sleep(LOAD).await;
         Ok(Doc { id, version })

@@ -1,10 +1,17 @@
 //! What is too large is delivered and not kept.
 
-use std::{convert::Infallible, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use larder::{Cache, CacheKey, KeyWriter, Policy, Public, Tag, Tags};
 
-use crate::support::{Redis, Tiers, built, counted};
+use crate::support::{Redis, Tiers, built, counted, until};
 
 struct Text(String, usize);
 
@@ -101,4 +108,80 @@ async fn an_unusable_configuration_is_an_error_that_quotes_no_secret() {
     assert!(!error.to_string().contains("hunter2"), "{error}");
     assert!(Cache::builder().redis("http://x").is_err());
     assert!(Cache::builder().l1_bytes(10).build().is_err());
+}
+
+/// Bytes under a value key in Redis, once it holds a value.
+async fn stored_bytes(redis: &Redis, key: &str) -> u64 {
+    let key = format!("t:text@1:{key}");
+    loop {
+        let bytes = redis.command::<u64>(&["STRLEN", &key]).await;
+        if bytes > 18 {
+            return bytes;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_large_value_is_compressed_in_redis_and_read_by_every_process() {
+    let redis = Redis::start().await;
+    let cache = Tiers::L2.cache(&redis).await;
+    let plain = built(Tiers::L2.builder(&redis).compress_above(usize::MAX)).await;
+    let (small, large) = (Text("small".into(), 0), Text("large".into(), 0));
+    for (key, bytes) in [(&small, 8_000), (&large, 50_000)] {
+        assert!(!read(&cache, key, bytes).await);
+        let stored = stored_bytes(&redis, &key.0).await;
+        assert_eq!(stored < 8_000, bytes > 8 << 10, "{stored}");
+        assert!(read(&cache, key, bytes).await && read(&plain, key, bytes).await);
+    }
+    let own = Text("plain".into(), 0);
+    assert!(!read(&plain, &own, 50_000).await);
+    assert!(stored_bytes(&redis, &own.0).await > 50_000);
+    assert!(read(&cache, &own, 50_000).await);
+}
+
+#[tokio::test]
+async fn what_is_compressed_already_is_stored_as_it_is() {
+    let redis = Redis::start().await;
+    let cache = built(Tiers::L2.builder(&redis).compress_above(0)).await;
+    let random: String = (0..20_000).map(|_| fastrand::char('\u{4e00}'..'\u{9fa5}')).collect();
+    let (bytes, load) = (random.len() as u64, || async { Ok::<_, Infallible>(random) });
+    cache.get_or_load(&Text("random".into(), 0), load).await.expect("loads");
+    assert!(stored_bytes(&redis, "random").await > bytes);
+}
+
+#[tokio::test]
+async fn a_compressed_value_over_this_readers_size_cap_is_a_counted_corrupt_miss() {
+    let redis = Redis::start().await;
+    let cache = Tiers::L2.cache(&redis).await;
+    let small = built(Tiers::L2.builder(&redis).max_entry_bytes(10_000)).await;
+    let key = Text("large".into(), 0);
+    assert!(!read(&cache, &key, 50_000).await);
+    assert!(stored_bytes(&redis, "large").await < 8_000);
+    assert!(!read(&small, &key, 50_000).await);
+    assert_eq!(counted(&small).corrupt, 1);
+}
+
+/// A server that lets everybody in and says nothing.
+#[tokio::test]
+async fn an_attempt_to_connect_is_given_up_after_the_time_it_may_take() {
+    let attempts = |limit: Duration| async move {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("redis://{}/", listener.local_addr().expect("a bound socket"));
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&accepted);
+        tokio::spawn(async move {
+            let mut lines = Vec::new();
+            while let Ok((line, _)) = listener.accept().await {
+                lines.push(line);
+                counter.fetch_add(1, Relaxed);
+            }
+        });
+        let builder = Cache::builder().redis(&url).expect("a valid URL").connect_timeout(limit);
+        (builder.build().expect("valid"), accepted)
+    };
+    let (_patient, few) = attempts(Duration::from_secs(60)).await;
+    let (_hasty, many) = attempts(Duration::from_millis(20)).await;
+    until("it has tried again and again", || many.load(Relaxed) >= 8).await;
+    assert!(few.load(Relaxed) <= 2, "one for data and one to hear others");
 }

@@ -1,10 +1,11 @@
 //! What operators change and ask while the cache runs.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use larder::{Cache, Clock, L2State, PolicyOverride, Source, Tag, Verdict};
+use larder::{Cache, Clock, L2State, Loaded, Names, Outcome, PolicyOverride, Source, Tag, Verdict};
+use tokio::sync::Notify;
 
-use crate::support::{Database, DocKey, Redis, Tiers, built, doc, until};
+use crate::support::{Database, Doc, DocKey, Redis, Tiers, built, doc, until};
 
 fn lives(seconds: u64) -> PolicyOverride {
     let life = Some(Duration::from_secs(seconds));
@@ -212,7 +213,100 @@ async fn the_keys_of_redis_are_those_behind_the_prefix_whatever_is_in_it() {
     }
     let cache = built(Tiers::Both.builder(&redis).prefix("t*:")).await;
     let keys = cache.redis_keys(10_000).await.expect("configured").expect("up");
-    let values: Vec<_> = keys.iter().filter(|key| !key.starts_with('~')).collect();
-    assert_eq!((values.len(), values[0].as_str()), (1200, "0000"));
-    assert_eq!(cache.redis_keys(7).await.expect("configured").expect("up").len(), 7);
+    let values: Vec<_> = keys.keys.iter().filter(|key| !key.starts_with('~')).collect();
+    assert_eq!((values.len(), values[0].as_str(), keys.is_cut), (1200, "0000", false));
+    let few = cache.redis_keys(7).await.expect("configured").expect("up");
+    assert_eq!((few.keys.len(), few.is_cut), (7, true));
+}
+
+/// The shortest and the longest life of values that bring their own.
+async fn own_lives(change: PolicyOverride, soft: u64, hard: u64) -> (Duration, Duration) {
+    let cache = Cache::builder().clock(Clock::manual()).build().expect("no Redis to be wrong");
+    cache.override_policy("docs", change);
+    let (mut shortest, mut longest) = (Duration::MAX, Duration::ZERO);
+    for id in 0..200 {
+        let load = move || async move {
+            let own = Loaded::from(Doc { id, version: 0 });
+            let own = own.ttl(Duration::from_secs(soft), Duration::from_secs(hard));
+            Ok::<_, std::convert::Infallible>(own)
+        };
+        let ttl = cache.get_or_load(&DocKey(id), load).await.expect("loads").ttl();
+        (shortest, longest) = (shortest.min(ttl), longest.max(ttl));
+    }
+    (shortest, longest)
+}
+
+#[tokio::test]
+async fn a_soft_ttl_alone_that_an_operator_changes_caps_no_hard_ttl() {
+    let soft = Some(Duration::from_secs(10));
+    let change = PolicyOverride { soft, ..PolicyOverride::default() };
+    let (shortest, _) = own_lives(change, 1_000, 2_000).await;
+    assert!(shortest >= Duration::from_secs(1_800), "{shortest:?}");
+}
+
+#[tokio::test]
+async fn a_hard_ttl_alone_that_an_operator_changes_caps_no_soft_ttl() {
+    let (redis, database, clock) = (Redis::start().await, Database::default(), Clock::manual());
+    let cache = built(Tiers::Both.builder(&redis).clock(clock.clone())).await;
+    let hard = Some(Duration::from_secs(1_000));
+    cache.override_policy("docs", PolicyOverride { hard, ..PolicyOverride::default() });
+    let load = || async {
+        let own = Loaded::from(Doc { id: 1, version: 0 });
+        let own = own.ttl(Duration::from_secs(500), Duration::from_secs(600));
+        Ok::<_, std::convert::Infallible>(own)
+    };
+    cache.get_or_load(&DocKey(1), load).await.expect("loads");
+    stored(&cache).await;
+    // The key type's own soft TTL is a minute.
+    clock.advance(Duration::from_secs(100));
+    let read = database.read(&cache.fresh(), 1).await;
+    assert_eq!((read.source, read.is_stale), (Source::L2, false));
+}
+
+#[tokio::test]
+async fn jitter_stretches_a_capped_ttl_once() {
+    let (shortest, longest) = own_lives(lives(100), 1_000, 1_000).await;
+    assert!(shortest >= Duration::from_secs(90), "{shortest:?}");
+    assert!(longest <= Duration::from_secs(110), "{longest:?}");
+}
+
+#[tokio::test]
+async fn a_question_that_an_operator_may_not_ask_does_not_open_the_breaker() {
+    let redis = Redis::start().await;
+    let user = ["ACL", "SETUSER", "reader", "on", "nopass", "~*", "&*", "+@all", "-scan", "-ping"];
+    redis.command::<()>(&user).await;
+    let url = redis.url().replace("redis://", "redis://reader:any@");
+    let builder = Tiers::Both.builder(&redis).redis(&url).expect("a valid URL");
+    let cache = built(builder).await;
+    for _ in 0..20 {
+        let refused = cache.redis_keys(10).await.expect("there is a Redis");
+        assert!(refused.is_err_and(|error| error.to_string().contains("NOPERM")));
+        assert_eq!(cache.stats().l2, L2State::Up);
+    }
+}
+
+#[tokio::test]
+async fn an_invalidation_in_doubt_is_counted_like_any_other() {
+    let (cache, done) = (Tiers::L1.cache(&Redis::start().await).await, Arc::new(Notify::new()));
+    let ended = Arc::clone(&done);
+    cache.invalidate_in_doubt(Names::from(doc(1)), async move {
+        ended.notified().await;
+        Outcome::Committed
+    });
+    assert_eq!(cache.stats().invalidations, 1);
+    done.notify_one();
+    cache.invalidate(doc(1)).await;
+    assert_eq!(cache.stats().invalidations, 2);
+}
+
+#[tokio::test]
+async fn a_search_for_keys_ends_in_a_redis_full_of_others() {
+    let redis = Redis::start().await;
+    let fill = "for n = 1, 400000 do redis.call('SET', 'other:' .. n, '') end";
+    redis.command::<()>(&["EVAL", fill, "0"]).await;
+    let cache = built(Tiers::Both.builder(&redis).op_timeout(Duration::from_secs(5))).await;
+    redis.command::<()>(&["CONFIG", "RESETSTAT"]).await;
+    let found = cache.redis_keys(10).await.expect("configured").expect("up");
+    assert!(found.is_cut, "{found:?}");
+    assert_eq!(redis.calls("scan").await, 250);
 }

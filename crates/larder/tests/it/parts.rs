@@ -3,7 +3,7 @@
 use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use larder::{Names, Source, Tag};
@@ -101,6 +101,35 @@ async fn redis_executes_a_look_and_an_invalidation_in_the_order_of_the_protocol(
     assert!(at("GETRANGE") < at("MGET"), "the value, then its generations: {said}");
     let publish = said.lines().find(|line| line.contains("\"PUBLISH\"")).unwrap_or_default();
     assert!(publish.contains("lua]"), "only the script publishes: {publish}");
+}
+
+/// Whoever finds a value dead leaves it to the fill: one that is removed too late could be younger.
+#[tokio::test]
+async fn a_dead_value_is_replaced_and_never_removed_by_whoever_reads_it() {
+    let (redis, database) = (Redis::start().await, Database::default());
+    let cache = Tiers::L2.cache(&redis).await;
+    database.read(&cache, 1).await;
+    until_filled(&redis).await;
+    // A tag leaves the value where it is, and only its generation goes.
+    cache.invalidate(doc(1)).await;
+    let monitor = Monitor::start(&redis);
+    assert_eq!(database.read(&cache, 1).await.source, Source::Loader);
+    let said = monitor.until("\"PEXPIRE\"").await;
+    assert!(said.contains("\"GETRANGE\" \"t:doc:detail@1:1\""), "{said}");
+    let removes = |line: &&str| {
+        ["\"UNLINK\"", "\"DEL\"", "\"GETDEL\""].iter().any(|command| line.contains(command))
+            && line.contains("\"t:doc:detail@1:1\"")
+    };
+    assert_eq!(said.lines().find(removes), None);
+}
+
+/// Waits until a value, not a lease, stands under key 1.
+async fn until_filled(redis: &Redis) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while redis.command::<u64>(&["STRLEN", "t:doc:detail@1:1"]).await <= 18 {
+        assert!(Instant::now() < deadline, "not filled within 10 s");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// A Redis that may not write proves nothing, though it answers.
