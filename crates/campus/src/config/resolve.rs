@@ -32,9 +32,6 @@ const WITHOUT_EFFECT_YET: &[(&str, Field)] = &[
     ("CACHE_COMPRESS_ABOVE_KB", |s| &s.cache_compress_above_kb),
     ("REDIS_MAX_CONNECTIONS", |s| &s.redis_max_connections),
     ("REDIS_SOCKET_CONNECT_TIMEOUT", |s| &s.redis_socket_connect_timeout),
-    ("MONGODB_URL", |s| &s.mongodb_url),
-    ("MONGO_URI", |s| &s.mongo_uri),
-    ("MONGODB_DB_NAME", |s| &s.mongodb_db_name),
 ];
 
 impl Config {
@@ -96,7 +93,7 @@ pub(super) struct Check<'a> {
     pub(super) settings: &'a Settings,
     vars: &'a BTreeMap<String, String>,
     pub(super) problems: Vec<String>,
-    warnings: Vec<String>,
+    pub(super) warnings: Vec<String>,
 }
 
 /// An empty variable is an unset one.
@@ -117,7 +114,6 @@ impl Check<'_> {
     fn config(&mut self) -> Config {
         let present = self.vars.keys().map(String::as_str);
         names::check_unknown(present, &mut self.problems, &mut self.warnings);
-        self.content_store();
         self.without_effect_yet();
         let s = self.settings;
         let addr = self.addr();
@@ -125,6 +121,7 @@ impl Check<'_> {
         let config = Config {
             addr,
             service: self.service(),
+            content: self.content(),
             redis: self.redis(),
             cache: self.cache(),
             auth: self.auth(&database_url),
@@ -217,18 +214,6 @@ impl Check<'_> {
             ("REDIS_SOCKET_CONNECT_TIMEOUT", &s.redis_socket_connect_timeout, 1..=60),
         ] {
             self.number(name, value, *range.start(), range);
-        }
-    }
-
-    fn content_store(&mut self) {
-        match set(&self.settings.content_store) {
-            None | Some("sql") => {}
-            Some("mongo") => self
-                .problems
-                .push("CONTENT_STORE: this build has no MongoDB support, only sql".to_owned()),
-            Some(other) => {
-                self.problems.push(format!("CONTENT_STORE: '{other}' is not one of: sql, mongo"))
-            }
         }
     }
 
