@@ -197,6 +197,11 @@ async fn what_another_installation_has_in_mongodb_is_never_taken_for_ours_and_ou
     contents.delete_one(doc! {"course_id": id}).await.expect("it answers");
     app.app.store().carry_all_content().await.expect("carried");
     assert_eq!((in_sql(&sql).await, mongo.version(id).await), (0, Some(1)));
+    // An older document is not taken for the one that was written last.
+    let older = doc! {"$set": {"version": 0_i64}};
+    contents.update_one(doc! {"course_id": id}, older).await.expect("it answers");
+    let next = app.twin(mongo.settings()).await;
+    next.get(&format!("/courses/{id}/content")).by(&ada).await.refused(500);
     // A document that MongoDB has lost is a fault, not a course without content.
     contents.delete_one(doc! {"course_id": id}).await.expect("it answers");
     let next = app.twin(mongo.settings()).await;
