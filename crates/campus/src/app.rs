@@ -12,12 +12,14 @@ use larder::{Cache, PolicyOverride, RedisKeys};
 use tokio::sync::Mutex;
 
 use crate::clock::Clock;
-use crate::config::{CacheConfig, Config, MetricsConfig, Network, Secret, Service, Toggle};
+use crate::config::{
+    CacheConfig, Config, ContentConfig, MetricsConfig, Network, Secret, Service, Toggle,
+};
 use crate::learning::Learning;
 use crate::meters::{self, Meters};
 use crate::reads;
 use crate::reads::{Caching, Crash, Reads, Rows, Warming};
-use crate::store::{self, Location, Store};
+use crate::store::{self, ContentStore, Location, Store};
 use crate::token::TokenKey;
 
 /// How long a health probe may take, and how long its result is believed.
@@ -52,6 +54,8 @@ pub struct App {
 pub struct Health {
     pub database: State,
     pub redis: State,
+    /// Where course content is, if it is not in the database.
+    pub mongodb: State,
     pub redis_latency: Option<Duration>,
 }
 
@@ -87,11 +91,13 @@ pub enum BuildError {
 }
 
 impl App {
-    /// Opens the database, brings its schema up to date and starts the cache.
+    /// Opens the database, brings its schema up to date, connects to MongoDB if that has the
+    /// content, and starts the cache.
     /// Redis may be down: the cache connects in the background.
     pub async fn build(config: &Config, clock: Clock) -> Result<Self, BuildError> {
         let store = Store::connect(&config.database_url.0).await?;
         store.migrate().await?;
+        let store = store.keep_content_in(content_store(config).await?).await?;
         let app = Self::assemble(config, clock, store)?;
         app.reads.apply_rules().await?;
         Ok(app)
@@ -180,7 +186,7 @@ impl App {
         let database = tokio::spawn(async move { store.ping().await });
         let database = tokio::time::timeout(PROBE_LIMIT, database);
         let redis = tokio::time::timeout(PROBE_LIMIT, self.reads.ping_redis());
-        let (database, redis) = tokio::join!(database, redis);
+        let (database, redis, mongodb) = tokio::join!(database, redis, self.probe_mongodb());
         let redis_latency = match redis {
             Ok(Some(Ok(ref latency))) => Some(*latency),
             _ => None,
@@ -198,9 +204,33 @@ impl App {
                 Ok(Some(Ok(_))) => State::Up,
                 Ok(Some(Err(_))) | Err(_) => State::Down,
             },
+            mongodb,
             redis_latency,
         }
     }
+
+    async fn probe_mongodb(&self) -> State {
+        match self.store.content_store() {
+            ContentStore::Sql => State::Off,
+            #[cfg(feature = "mongo")]
+            ContentStore::Mongo(documents) => {
+                match tokio::time::timeout(PROBE_LIMIT, documents.ping()).await {
+                    Ok(Ok(())) => State::Up,
+                    Ok(Err(_)) | Err(_) => State::Down,
+                }
+            }
+        }
+    }
+}
+
+async fn content_store(config: &Config) -> store::Result<ContentStore> {
+    Ok(match &config.content {
+        ContentConfig::Sql => ContentStore::Sql,
+        #[cfg(feature = "mongo")]
+        ContentConfig::Mongo(mongo) => {
+            ContentStore::Mongo(store::Documents::open(&mongo.url, &mongo.database).await?)
+        }
+    })
 }
 
 /// What this installation signs with, known without opening its database. Nothing is made: an

@@ -17,6 +17,8 @@ use crate::config::{Config, Seed, Service};
 use crate::http;
 use crate::import;
 use crate::reads::Ending;
+#[cfg(feature = "mongo")]
+use crate::store::ContentStore;
 use crate::store::Location;
 use crate::store::lock::{self, Claim, DatabaseLock};
 
@@ -78,7 +80,9 @@ async fn tend(app: &App, warm_every: Option<Duration>, place: Option<i64>) {
         }
     };
     let watching = company::watch(&app.reads);
-    tokio::join!(app.reads.tend_outbox(), app.reads.follow_rules(), warming, staying, watching);
+    let carrying = app.store().keep_carrying_content();
+    let (outbox, rules) = (app.reads.tend_outbox(), app.reads.follow_rules());
+    tokio::join!(outbox, rules, warming, staying, watching, carrying);
 }
 
 /// One server per SQLite file, unless they share a Redis to tell each other through.
@@ -170,6 +174,10 @@ fn greet(
         out.line(&format!("Service   {} (--only)", config.service.name()))?;
     }
     out.line(&format!("Database  {}", app.store().location()))?;
+    #[cfg(feature = "mongo")]
+    if let ContentStore::Mongo(documents) = app.store().content_store() {
+        out.line(&format!("Content   {documents}"))?;
+    }
     out.line(&format!("Cache     {}", app.tiers))?;
     if let Some(password) = admin_password {
         out.line("")?;

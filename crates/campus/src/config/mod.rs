@@ -3,6 +3,7 @@
 //! A flag beats the environment, the environment beats `.env`. Every value is
 //! checked before anything starts, and an error names the variable it is about.
 
+mod content;
 pub mod lifetimes;
 mod names;
 mod operating;
@@ -20,6 +21,9 @@ use std::time::Duration;
 
 use crate::store::without_password;
 
+pub use content::ContentConfig;
+#[cfg(feature = "mongo")]
+pub use content::MongoConfig;
 pub use lifetimes::{Lifetime, NAMESPACES, Namespace};
 pub use operating::{MetricsConfig, WarmConfig};
 pub use redis_url::RedisConfig;
@@ -34,6 +38,7 @@ pub struct Config {
     pub addr: SocketAddr,
     pub service: Service,
     pub database_url: DatabaseUrl,
+    pub content: ContentConfig,
     pub redis: Option<RedisConfig>,
     pub cache: CacheConfig,
     pub auth: AuthConfig,

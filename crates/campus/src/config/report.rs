@@ -62,6 +62,10 @@ impl Report {
         let mut settings: Vec<Setting> =
             command.get_arguments().filter_map(|arg| sources.setting(arg)).collect();
         derive(&mut settings, "DATABASE_URL", "POSTGRES_USER", config.database_url.0.clone());
+        #[cfg(feature = "mongo")]
+        if let super::ContentConfig::Mongo(mongo) = &config.content {
+            derive(&mut settings, "MONGODB_URL", "MONGO_URI", mongo.url.clone());
+        }
         if let Some(redis) = &config.redis {
             let millis = redis.op_timeout.as_millis().to_string();
             derive(&mut settings, "REDIS_OP_TIMEOUT_MS", "REDIS_SOCKET_TIMEOUT", millis);

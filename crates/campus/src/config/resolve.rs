@@ -30,12 +30,7 @@ const REDIS_CONNECTIONS: u64 = 2;
 type Field = fn(&Settings) -> &Option<String>;
 
 /// Variables that are accepted before what they configure is there.
-const WITHOUT_EFFECT_YET: &[(&str, Field)] = &[
-    ("CACHE_STRICT_WRITES", |s| &s.cache_strict_writes),
-    ("MONGODB_URL", |s| &s.mongodb_url),
-    ("MONGO_URI", |s| &s.mongo_uri),
-    ("MONGODB_DB_NAME", |s| &s.mongodb_db_name),
-];
+const WITHOUT_EFFECT_YET: &[(&str, Field)] = &[("CACHE_STRICT_WRITES", |s| &s.cache_strict_writes)];
 
 impl Config {
     /// Puts `.env` under the environment, and answers the names that come from there. Call
@@ -96,7 +91,7 @@ pub(super) struct Check<'a> {
     pub(super) settings: &'a Settings,
     vars: &'a BTreeMap<String, String>,
     pub(super) problems: Vec<String>,
-    warnings: Vec<String>,
+    pub(super) warnings: Vec<String>,
 }
 
 /// An empty variable is an unset one.
@@ -117,7 +112,6 @@ impl Check<'_> {
     fn config(&mut self) -> Config {
         let present = self.vars.keys().map(String::as_str);
         names::check_unknown(present, &mut self.problems, &mut self.warnings);
-        self.content_store();
         self.without_effect_yet();
         let s = self.settings;
         let addr = self.addr();
@@ -125,6 +119,7 @@ impl Check<'_> {
         let config = Config {
             addr,
             service: self.service(),
+            content: self.content(),
             redis: self.redis(),
             cache: self.cache(),
             auth: self.auth(&database_url),
@@ -211,18 +206,6 @@ impl Check<'_> {
         }
         self.toggle("CACHE_STRICT_WRITES", &s.cache_strict_writes);
         self.toggle("REDIS_RETRY_ON_TIMEOUT", &s.redis_retry_on_timeout);
-    }
-
-    fn content_store(&mut self) {
-        match set(&self.settings.content_store) {
-            None | Some("sql") => {}
-            Some("mongo") => self
-                .problems
-                .push("CONTENT_STORE: this build has no MongoDB support, only sql".to_owned()),
-            Some(other) => {
-                self.problems.push(format!("CONTENT_STORE: '{other}' is not one of: sql, mongo"))
-            }
-        }
     }
 
     fn database_url(&mut self) -> String {

@@ -117,16 +117,16 @@ pub struct Settings {
     /// Builds a DATABASE_URL where there is none [default: 5432]
     #[arg(long, global = true, env = "POSTGRES_PORT", hide_short_help = true)]
     pub postgres_port: Option<String>,
-    /// Where course content lives: sql [default: sql]
+    /// Where course content is kept: sql, or mongo in a build with MongoDB [default: sql]
     #[arg(long, global = true, env = "CONTENT_STORE", hide_short_help = true)]
     pub content_store: Option<String>,
-    /// For CONTENT_STORE=mongo (no effect yet)
+    /// mongodb://.., for CONTENT_STORE=mongo
     #[arg(long, global = true, env = "MONGODB_URL", hide_short_help = true)]
     pub mongodb_url: Option<String>,
-    /// The same; MONGODB_URL wins (no effect yet)
+    /// The same; MONGODB_URL wins
     #[arg(long, global = true, env = "MONGO_URI", hide_short_help = true)]
     pub mongo_uri: Option<String>,
-    /// For CONTENT_STORE=mongo (no effect yet)
+    /// The database there, of this installation alone [default: smartcourse]
     #[arg(long, global = true, env = "MONGODB_DB_NAME", hide_short_help = true)]
     pub mongodb_db_name: Option<String>,
     /// Seconds between warmings of the cache, 0 for none [default: 600]

@@ -12,8 +12,10 @@ use utoipa_axum::routes;
 
 use super::answer::{Audience, Rendered, written_body};
 use super::auth::{SignedIn, Viewer};
-use super::error::{Problem, ReadProblems, WriteProblems};
-use super::extract::{CONTENT_LIMIT, Conditions, Json, Label, Path, object_or_none, objects};
+use super::error::{Problem, ProblemBody, ReadProblems, WriteProblems};
+use super::extract::{
+    CONTENT_LIMIT, Conditions, IfMatch, Json, Label, Path, object_or_none, objects,
+};
 use crate::app::App;
 use crate::model::{ContentDraft, LessonDraft, ModuleDraft, Refusal};
 use crate::wire;
@@ -173,15 +175,20 @@ impl From<LessonRequest> for LessonDraft {
 
 /// Create or replace the content (owner, admin)
 #[utoipa::path(put, path = "/courses/{id}/content", tag = "content", operation_id = "replaceContent",
-    params(("id" = i64, Path)), security(("bearer" = [])), request_body = ContentRequest,
-    responses((status = 200, description = "The content", body = wire::Content), WriteProblems))]
+    params(("id" = i64, Path), ("If-Match" = Option<String>, Header, description = "Only this version")),
+    security(("bearer" = [])), request_body = ContentRequest,
+    responses((status = 200, description = "The content", body = wire::Content),
+        (status = 412, description = "The content is at another version", body = ProblemBody,
+            content_type = "application/problem+json"), WriteProblems))]
 async fn replace_content(
     State(app): State<Arc<App>>,
     SignedIn(by): SignedIn,
+    IfMatch(versions): IfMatch,
     Path(id): Path<i64>,
     Json(request): Json<ContentRequest, CONTENT_LIMIT>,
 ) -> Result<Response, Problem> {
-    let edited = app.learning.replace_content(by, id, request.into()).await?;
+    let expected = versions.as_deref();
+    let edited = app.learning.replace_content(by, id, expected, request.into()).await?;
     Ok(written_body(StatusCode::OK, &edited.body, edited.version))
 }
 

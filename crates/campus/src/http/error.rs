@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::answer::absence_headers;
 use crate::learning;
 use crate::model::{FieldError, Refusal};
-use crate::reads::{self, Origin};
+use crate::reads::{self, Away, Origin};
 
 /// Not to be repeated blindly, so it names no moment to do that.
 const IN_DOUBT: &str = "The database did not confirm the change. It may have been made: read it \
@@ -96,11 +96,15 @@ impl Problem {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong on the server")
     }
 
-    fn failed(is_unavailable: bool, error: &(dyn std::error::Error + 'static)) -> Self {
-        let problem = if is_unavailable {
-            Self::unavailable("The database cannot be reached in time, try again")
-        } else {
-            Self::internal()
+    fn failed(away: Option<Away>, error: &(dyn std::error::Error + 'static)) -> Self {
+        let problem = match away {
+            Some(Away::Database) => {
+                Self::unavailable("The database cannot be reached in time, try again")
+            }
+            Some(Away::Documents) => Self::unavailable(
+                "Course content, which is in MongoDB, cannot be reached in time, try again",
+            ),
+            None => Self::internal(),
         };
         Self { cause: Some(Cause::from(error)), ..problem }
     }
@@ -136,7 +140,7 @@ impl From<Refusal> for Problem {
 
 impl From<reads::Error> for Problem {
     fn from(error: reads::Error) -> Self {
-        Self::failed(error.is_unavailable(), &error)
+        Self::failed(error.away(), &error)
     }
 }
 
@@ -152,7 +156,7 @@ impl From<learning::Error> for Problem {
                 cause: Some(Cause::from(&error as &dyn std::error::Error)),
                 ..Self::new(StatusCode::SERVICE_UNAVAILABLE, IN_DOUBT)
             },
-            learning::Error::Store(error) => Self::failed(error.is_unavailable(), &error),
+            learning::Error::Store(error) => Self::failed(error.away(), &error),
         }
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 /// One answer for the clients of four health endpoints: each finds the field it knows.
 #[derive(Serialize, ToSchema)]
 struct HealthReport {
-    /// `healthy`, `degraded` (Redis is away) or `unhealthy` (the database is away).
+    /// `healthy`, `degraded` (Redis or MongoDB is away) or `unhealthy` (the database is away).
     #[schema(example = "healthy")]
     status: &'static str,
     #[schema(example = "campus")]
@@ -48,7 +48,9 @@ struct HealthReport {
 struct Dependencies {
     database: &'static str,
     redis: &'static str,
+    /// Course content: in MongoDB, or in the database.
     documents: &'static str,
+    mongodb: &'static str,
 }
 
 impl Dependencies {
@@ -56,8 +58,8 @@ impl Dependencies {
         Self {
             database: word(health.database),
             redis: word(health.redis),
-            // Course content lives in the same database.
-            documents: word(health.database),
+            documents: word(documents(health)),
+            mongodb: word(health.mongodb),
         }
     }
 }
@@ -78,11 +80,19 @@ pub(super) fn healthy(state: Probe) -> &'static str {
     }
 }
 
-/// Without Redis everything works, slower.
+/// Without MongoDB, course content is in the database.
+pub(super) fn documents(health: &Health) -> Probe {
+    match health.mongodb {
+        Probe::Off => health.database,
+        state @ (Probe::Up | Probe::Down) => state,
+    }
+}
+
+/// Without Redis everything works, slower; without MongoDB, what content the cache has is served.
 pub(super) fn overall(health: &Health) -> (StatusCode, &'static str) {
-    match (health.database, health.redis) {
-        (Probe::Down, _) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
-        (_, Probe::Down) => (StatusCode::OK, "degraded"),
+    match (health.database, health.redis, health.mongodb) {
+        (Probe::Down, _, _) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
+        (_, Probe::Down, _) | (_, _, Probe::Down) => (StatusCode::OK, "degraded"),
         _ => (StatusCode::OK, "healthy"),
     }
 }

@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use super::answer::personal;
 use super::auth::{Admin, SignedIn};
 use super::error::{Problem, ProblemBody, ReadProblems, WriteProblems};
-use super::health::{healthy, overall};
+use super::health::{documents, healthy, overall};
 use crate::app::App;
 use crate::learning::Operator;
 use crate::reads::{RedisReport, TestStep};
@@ -114,8 +114,7 @@ async fn detailed(_: Admin, State(app): State<Arc<App>>) -> Response {
                 used_memory: redis.as_ref().map(|redis| redis.used_memory_human.clone()),
                 hit_rate: redis.as_ref().and_then(hit_rate),
             },
-            // In the same database.
-            documents: Component { status: healthy(health.database) },
+            documents: Component { status: healthy(documents(&health)) },
         },
     };
     personal(code, &report)

@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
-use super::courses::NO_COURSE;
-use super::{Error, Learning, Result, found};
+use super::courses::{NO_COURSE, check_version};
+use super::{Error, Learning, Result, found, overtaken};
 use crate::model::{
     Content, ContentDraft, CourseStatus, LessonDraft, MAX_CONTENT_BYTES, ModuleDraft, Principal,
     Refusal,
 };
 use crate::reads::{ContentAnswer, Ending, PlainAnswer, Read, Via};
+use crate::store::{StoredContent, ToEdit, Tx};
 
 const NO_CONTENT: Refusal = Refusal::NotFound("Course content not found");
+/// How often a document is fetched that others keep changing meanwhile.
+const TURNS: u32 = 8;
+
 pub(super) const NOT_ENROLLED: Refusal = Refusal::Forbidden("You are not enrolled in this course");
 
 impl Learning {
@@ -47,13 +51,18 @@ impl Learning {
         found(self.reads.seats(via, course_id).await?, NO_COURSE)
     }
 
+    /// `expected` are the versions of `If-Match`, if the client sent it.
     pub async fn replace_content(
         &self,
         by: Principal,
         course_id: i64,
+        expected: Option<&[i64]>,
         draft: ContentDraft,
     ) -> Result<ContentAnswer> {
-        self.edit_content(by, course_id, Edit::Begin, |content| content.replace(draft)).await
+        let (tx, stored) = self.content_to_edit(by, course_id).await?;
+        let shown = stored.as_ref().filter(|stored| !stored.is_deleted);
+        check_version(expected, shown.map_or(0, |stored| stored.version))?;
+        self.save_edit(tx, course_id, stored, Edit::Begin, |content| content.replace(draft)).await
     }
 
     pub async fn add_module(
@@ -100,14 +109,11 @@ impl Learning {
     }
 
     pub async fn delete_content(&self, by: Principal, course_id: i64) -> Result<()> {
-        let tx = self.store.begin().await?;
-        self.owned(&tx, by, course_id).await?;
-        let stored = tx.content_to_edit(course_id).await?;
+        let (tx, stored) = self.content_to_edit(by, course_id).await?;
         let stored = stored.filter(|s| !s.is_deleted).ok_or(NO_CONTENT)?;
         let emptied = Content { next_id: stored.content.next_id, ..Content::default() };
         tx.delete_content(course_id, &emptied, stored.version, self.clock.now()).await?;
-        self.reads.commit(tx, Ending::content_changed(course_id)).await?;
-        Ok(())
+        self.end_edit(tx, course_id).await
     }
 
     /// Answers the document as the next read will.
@@ -118,9 +124,39 @@ impl Learning {
         kind: Edit,
         edit: impl FnOnce(&mut Content) -> std::result::Result<(), Refusal>,
     ) -> Result<ContentAnswer> {
-        let tx = self.store.begin().await?;
-        self.owned(&tx, by, course_id).await?;
-        let stored = tx.content_to_edit(course_id).await?;
+        let (tx, stored) = self.content_to_edit(by, course_id).await?;
+        self.save_edit(tx, course_id, stored, kind, edit).await
+    }
+
+    /// The document of a course that this person may change, held until the commit.
+    async fn content_to_edit(
+        &self,
+        by: Principal,
+        course_id: i64,
+    ) -> Result<(Tx, Option<StoredContent>)> {
+        let mut fetched = None;
+        for _ in 0..TURNS {
+            let tx = self.store.begin().await?;
+            self.owned(&tx, by, course_id).await?;
+            match tx.content_to_edit(course_id, fetched.take()).await? {
+                ToEdit::Here(stored) => return Ok((tx, stored)),
+                ToEdit::Elsewhere => {}
+            }
+            // Others may write while MongoDB is asked: on SQLite only one can.
+            drop(tx);
+            fetched = self.store.fetch_content(course_id).await?;
+        }
+        Err(overtaken())
+    }
+
+    async fn save_edit(
+        &self,
+        tx: Tx,
+        course_id: i64,
+        stored: Option<StoredContent>,
+        kind: Edit,
+        edit: impl FnOnce(&mut Content) -> std::result::Result<(), Refusal>,
+    ) -> Result<ContentAnswer> {
         let exists = stored.as_ref().is_some_and(|s| !s.is_deleted);
         if !exists && kind != Edit::Begin {
             return Err(NO_CONTENT.into());
@@ -136,8 +172,17 @@ impl Learning {
             check_size(answer.body.bytes.len())?;
         }
         tx.save_content(course_id, &content, version, self.clock.now()).await?;
-        self.reads.commit(tx, Ending::content_changed(course_id)).await?;
+        self.end_edit(tx, course_id).await?;
         Ok(answer)
+    }
+
+    /// Committed, the document is what every read finds; where it is kept matters to none.
+    async fn end_edit(&self, tx: Tx, course_id: i64) -> Result<()> {
+        self.reads.commit(tx, Ending::content_changed(course_id)).await?;
+        if let Err(error) = self.store.carry_content(course_id).await {
+            tracing::debug!(%error, course_id, "a document stays in the database for now");
+        }
+        Ok(())
     }
 }
 

@@ -45,6 +45,7 @@ pub use self_test::TestStep;
 pub use warm::{WarmReport, Warmed, Warming};
 
 use crate::config::Lifetime;
+pub use crate::store::Away;
 use crate::store::{self, Store};
 use crate::wire;
 use answers::fitting;
@@ -151,12 +152,12 @@ impl From<store::Error> for Error {
 }
 
 impl Error {
-    /// Whether the same read may work in a moment.
-    pub fn is_unavailable(&self) -> bool {
+    /// What could not be reached, if that is why: the same read may work in a moment.
+    pub fn away(&self) -> Option<Away> {
         match self {
-            Self::Store(error) => error.is_unavailable(),
-            Self::Timeout => true,
-            Self::Panicked => false,
+            Self::Store(error) => error.away(),
+            Self::Timeout => Some(Away::Database),
+            Self::Panicked => None,
         }
     }
 }

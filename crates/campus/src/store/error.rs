@@ -16,15 +16,29 @@ enum Kind {
     InDoubt(DbErr),
     /// The database could not be opened at all; the text says why and where.
     Open(String),
+    /// The documents cannot be reached, or not in time.
+    Documents(String),
     /// A row holds something this version does not understand.
     Corrupt(String),
     /// An imported row refers to something the import does not have.
     Import(String),
 }
 
+/// What cannot be reached, or not in time: the same may work in a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Away {
+    Database,
+    /// MongoDB, where course content is.
+    Documents,
+}
+
 impl Error {
     pub(super) fn open(reason: impl Into<String>) -> Self {
         Self(Kind::Open(reason.into()))
+    }
+
+    pub(super) fn documents(reason: impl Into<String>) -> Self {
+        Self(Kind::Documents(reason.into()))
     }
 
     pub(crate) fn corrupt(reason: impl Into<String>) -> Self {
@@ -54,12 +68,13 @@ impl Error {
             if matches!(e.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))))
     }
 
-    /// Whether the database could not be reached, or not in time: the same may work in a moment.
-    pub fn is_unavailable(&self) -> bool {
+    /// What could not be reached, if that is what went wrong.
+    pub fn away(&self) -> Option<Away> {
         match &self.0 {
-            Kind::Open(_) => true,
-            Kind::Database(error) => is_passing(error),
-            Kind::InDoubt(_) | Kind::Corrupt(_) | Kind::Import(_) => false,
+            Kind::Open(_) => Some(Away::Database),
+            Kind::Database(error) => is_passing(error).then_some(Away::Database),
+            Kind::Documents(_) => Some(Away::Documents),
+            Kind::InDoubt(_) | Kind::Corrupt(_) | Kind::Import(_) => None,
         }
     }
 
@@ -112,7 +127,7 @@ impl fmt::Display for Error {
         match &self.0 {
             Kind::Database(_) => f.write_str("the database operation failed"),
             Kind::InDoubt(_) => f.write_str("the database did not confirm the commit"),
-            Kind::Open(reason) => f.write_str(reason),
+            Kind::Open(reason) | Kind::Documents(reason) => f.write_str(reason),
             Kind::Corrupt(reason) => write!(f, "unreadable row: {reason}"),
             Kind::Import(reason) => f.write_str(reason),
         }
@@ -138,16 +153,16 @@ impl From<DbErr> for Error {
 mod tests {
     use sea_orm::{DbErr, RuntimeErr, sqlx};
 
-    use super::{Error, may_pass};
+    use super::{Away, Error, may_pass};
 
     #[test]
     fn a_connection_that_is_lost_or_was_never_had_may_come_back() {
         let lost = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
         for error in [sqlx::Error::Io(lost), sqlx::Error::PoolClosed, sqlx::Error::PoolTimedOut] {
             let error = DbErr::Query(RuntimeErr::SqlxError(std::sync::Arc::new(error)));
-            assert!(Error::from(error).is_unavailable());
+            assert_eq!(Error::from(error).away(), Some(Away::Database));
         }
-        assert!(!Error::corrupt("a row").is_unavailable());
+        assert_eq!(Error::corrupt("a row").away(), None);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The database: one [`Store`] over SQLite or PostgreSQL, and the SQL of every table.
+//! The database: one [`Store`] over SQLite or PostgreSQL, and the SQL of every table; with the
+//! feature `mongo` also the documents in MongoDB.
 //!
 //! Only this folder names the database libraries. Reads are methods of [`Store`];
 //! writes happen in a [`Tx`], so that the caller decides what belongs together.
@@ -9,6 +10,8 @@ mod certificates;
 mod connect;
 mod content;
 mod courses;
+#[cfg(feature = "mongo")]
+mod documents;
 mod enrollments;
 mod error;
 mod events;
@@ -39,8 +42,11 @@ use sea_orm_migration::MigratorTrait;
 pub use self::catalogue::{Counts, Imported, ImportedIds};
 use connect::Connections;
 pub use connect::{Location, without_password};
+pub use content::{ContentStore, Document, StoredContent, ToEdit};
+#[cfg(feature = "mongo")]
+pub use documents::Documents;
 pub use enrollments::Ended;
-pub use error::Error;
+pub use error::{Away, Error};
 pub use events::{EventPage, Replay};
 pub use outbox::{Fate, Noted, UndoneRow, WakeUps};
 pub use tokens::Rotation;
@@ -62,6 +68,8 @@ pub struct Store {
     /// SQLite: the same as `reader`.
     probe: DatabaseConnection,
     location: Location,
+    /// Where the documents of courses are kept.
+    content: ContentStore,
 }
 
 impl Store {
@@ -69,7 +77,7 @@ impl Store {
     pub async fn connect(url: &str) -> Result<Self> {
         let location = Location::parse(url)?;
         let Connections { writer, reader, probe } = connect::open(&location).await?;
-        Ok(Self { writer, reader, probe, location })
+        Ok(Self { writer, reader, probe, location, content: ContentStore::Sql })
     }
 
     /// Brings the schema up to date and tells how many steps that took.
@@ -114,7 +122,7 @@ impl Store {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        Ok(Tx(self.writer.begin_with_options(options).await?))
+        Ok(Tx(self.writer.begin_with_options(options).await?, self.content.clone()))
     }
 
     /// One cheap round trip, for health checks.
@@ -134,9 +142,9 @@ impl Store {
     }
 }
 
-/// A write transaction.
+/// A write transaction, and where the documents are that it may need.
 #[derive(Debug)]
-pub struct Tx(DatabaseTransaction);
+pub struct Tx(DatabaseTransaction, ContentStore);
 
 impl Tx {
     /// Keeps everything, without a word to the cache: what a cached read shows is committed

@@ -5,7 +5,10 @@ use campus::model::Role;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Person, Postgres, Redis, TestApp, counts, on_both, on_redis, until};
+use crate::support::{
+    Answer, Person, Postgres, Redis, TestApp, counts, on_both, on_every_content_store, on_redis,
+    until,
+};
 
 /// A published course with three lessons.
 struct School {
@@ -157,10 +160,11 @@ async fn dropping_at_once(app: TestApp) {
     }
 }
 
-on_both!(
+on_every_content_store!(
     lessons,
     lessons_are_done_undone_and_done_again_and_the_last_one_gives_a_certificate_on_sqlite,
-    lessons_are_done_undone_and_done_again_and_the_last_one_gives_a_certificate_on_postgresql
+    lessons_are_done_undone_and_done_again_and_the_last_one_gives_a_certificate_on_postgresql,
+    lessons_are_done_undone_and_done_again_and_the_last_one_gives_a_certificate_on_mongodb
 );
 
 async fn lessons(app: TestApp) {
@@ -210,10 +214,11 @@ async fn lessons(app: TestApp) {
     assert_eq!(refused.refused(409), "A completed course cannot be dropped");
 }
 
-on_both!(
+on_every_content_store!(
     edits,
     content_that_is_edited_under_a_student_counts_as_it_is_now_on_sqlite,
-    content_that_is_edited_under_a_student_counts_as_it_is_now_on_postgresql
+    content_that_is_edited_under_a_student_counts_as_it_is_now_on_postgresql,
+    content_that_is_edited_under_a_student_counts_as_it_is_now_on_mongodb
 );
 
 async fn edits(app: TestApp) {

@@ -7,12 +7,15 @@ mod bad_input;
 mod browsers;
 mod caching;
 mod concurrency;
+mod contents;
 mod demo_catalogue;
 mod events;
 mod learners;
 mod learning;
 mod lists;
 mod metrics;
+#[cfg(feature = "mongo")]
+mod mongo;
 mod one_file;
 mod openapi;
 mod operating;

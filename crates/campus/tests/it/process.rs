@@ -200,6 +200,7 @@ fn a_bad_value_is_refused_with_the_name_of_its_variable() {
         ("ACCESS_TOKEN_EXPIRE_MINUTES", "600"),
         ("TRUSTED_PROXIES", "everybody"),
         ("CONTENT_STORE", "mongo"),
+        ("CONTENT_STORE", "paper"),
         ("JWT_SECRET", "too short"),
         ("JWT_SECRET", "your-super-secret-jwt-key-change-in-production"),
     ] {

@@ -36,8 +36,14 @@ fn named(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2)
 }
 
-/// Every test of the workspace: what stands behind a test's attribute, and what `on_both!` and
-/// `with_sql!` make.
+/// The macros that make tests of one body.
+fn starts_list(line: &str) -> bool {
+    ["on_both!(", "with_sql!(", "on_every_content_store!("]
+        .iter()
+        .any(|list| line.starts_with(list))
+}
+
+/// Every test of the workspace: what stands behind a test's attribute, and what the macros make.
 fn tests() -> BTreeSet<String> {
     let mut tests = BTreeSet::new();
     for source in sources(&["campus", "history", "larder"]) {
@@ -45,8 +51,7 @@ fn tests() -> BTreeSet<String> {
         let mut is_both = false;
         for line in source.text.lines().map(str::trim) {
             is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
-            is_both |= line.starts_with("on_both!(") || line.starts_with("with_sql!(");
-            is_both &= !line.starts_with(')');
+            is_both = (is_both || starts_list(line)) && !line.starts_with(')');
             let name = |text: &str| {
                 text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>()
             };

@@ -3,7 +3,7 @@
 use axum::http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{TestApp, on_both};
+use crate::support::{TestApp, on_both, on_every_content_store};
 
 /// Four-byte characters, joined ones, right to left, combining marks, and what editors leave behind.
 const TEXTS: [&str; 6] = [
@@ -15,10 +15,11 @@ const TEXTS: [&str; 6] = [
     "tab\tquote\" apostrophe' back\\slash \u{feff}\u{200b}end",
 ];
 
-on_both!(
+on_every_content_store!(
     kept,
     text_in_any_alphabet_comes_back_as_it_was_written_on_sqlite,
-    text_in_any_alphabet_comes_back_as_it_was_written_on_postgresql
+    text_in_any_alphabet_comes_back_as_it_was_written_on_postgresql,
+    text_in_any_alphabet_comes_back_as_it_was_written_on_mongodb
 );
 
 async fn kept(app: TestApp) {

@@ -119,6 +119,7 @@ fn campus_imports_point_in_one_direction() {
     forbid(&["campus/src/reads"], &["crate::learning", "crate::app"], &[]);
     forbid(&["campus/src"], &["larder"], &["campus/src/reads/", "campus/src/app.rs"]);
     forbid(&["campus/src"], &["redis::"], &[]);
+    forbid(&["campus/src"], &["mongodb::"], &["campus/src/store/documents.rs"]);
     // Where what a spreadsheet would run is made harmless.
     forbid(&["campus/src"], &["csv::Writer"], &["campus/src/http/csv.rs"]);
 }

@@ -99,7 +99,7 @@ async fn step(app: &App, act: Act, request: &Request, number: usize) -> Result<D
         }
         Act::EditContent => {
             let draft = draft.ok_or(no_lesson)?;
-            drop(learning.replace_content(teacher, course_id, draft).await?);
+            drop(learning.replace_content(teacher, course_id, None, draft).await?);
         }
         Act::EditCourse => {
             let description = Patch::Set(format!("As it was after request {number}."));

@@ -48,7 +48,7 @@ impl Import<'_> {
     pub(super) async fn lessons(&self, courses: &[i64]) -> Result<Lessons> {
         let mut all = HashMap::new();
         for &course in courses {
-            let Some(stored) = find_content(self.tx, course).await? else {
+            let Some(stored) = find_content(self.tx, self.documents, course).await? else {
                 continue;
             };
             let mut lessons = HashMap::new();

@@ -131,13 +131,14 @@ impl Import<'_> {
     }
 
     async fn content(&self, course_id: i64, course: &CourseImport) -> Result<()> {
-        let stored = find_content(self.tx, course_id).await?;
+        let stored = find_content(self.tx, self.documents, course_id).await?;
         let (mut content, version) =
             stored.map_or((Content::default(), 0), |stored| (stored.content, stored.version));
         let known = content.known_ids();
         content
             .replace(draft(course, &known))
             .map_err(|refusal| Error::import(format!("{}: {refusal}", course.title)))?;
+        self.documents.check_size(&content)?;
         save_content(self.tx, course_id, &content, version, self.now).await
     }
 }

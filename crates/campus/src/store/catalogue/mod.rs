@@ -16,7 +16,7 @@ use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryS
 use serde::Serialize;
 
 use super::tables;
-use super::{Error, Result, Store, Tx};
+use super::{ContentStore, Error, Result, Store, Tx};
 use crate::model::{Catalogue, Timestamp};
 
 /// What became of the rows of one kind.
@@ -52,6 +52,7 @@ type Ids = HashMap<String, i64>;
 /// One running import.
 struct Import<'a> {
     tx: &'a DatabaseTransaction,
+    documents: &'a ContentStore,
     catalogue: &'a Catalogue,
     now: Timestamp,
     done: usize,
@@ -85,6 +86,7 @@ impl Tx {
         for catalogue in catalogues {
             let mut import = Import {
                 tx: &self.0,
+                documents: &self.1,
                 catalogue,
                 now,
                 done,

@@ -8,6 +8,7 @@ mod m0005_articles;
 mod m0006_figures;
 mod m0008_operations;
 mod m0010_servers;
+mod m0012_content_to_carry;
 mod m0014_identity;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait, async_trait};
@@ -26,6 +27,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_figures::Migration),
             Box::new(m0008_operations::Migration),
             Box::new(m0010_servers::Migration),
+            Box::new(m0012_content_to_carry::Migration),
             Box::new(m0014_identity::Migration),
         ]
     }

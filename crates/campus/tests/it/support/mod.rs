@@ -4,6 +4,8 @@ mod api;
 mod line;
 mod listener;
 mod lost_answer;
+#[cfg(feature = "mongo")]
+mod mongo;
 mod postgres;
 mod process;
 mod redis;
@@ -31,6 +33,8 @@ pub(crate) use api::{Answer, Api, Asked};
 pub(crate) use line::Line;
 pub(crate) use listener::{Heard, Listener};
 pub(crate) use lost_answer::LostAnswer;
+#[cfg(feature = "mongo")]
+pub(crate) use mongo::Mongo;
 pub(crate) use postgres::Postgres;
 pub(crate) use process::{Server, run, run_for};
 pub(crate) use redis::{Redis, free_port};
@@ -79,6 +83,22 @@ macro_rules! with_sql {
 }
 
 pub(crate) use with_sql;
+
+/// The same and a third one: course content in MongoDB, everything else on SQLite.
+macro_rules! on_every_content_store {
+    ($test:ident, $sqlite:ident, $postgresql:ident, $mongodb:ident) => {
+        $crate::support::on_both!($test, $sqlite, $postgresql);
+
+        #[cfg(feature = "mongo")]
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $mongodb() {
+            let mongo = $crate::support::Mongo::start().await;
+            $test($crate::support::TestApp::with(mongo.settings()).await).await;
+        }
+    };
+}
+
+pub(crate) use on_every_content_store;
 
 /// The application on its own SQLite file, served on a free port.
 pub(crate) struct TestApp {

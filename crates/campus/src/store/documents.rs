@@ -1,0 +1,208 @@
+//! Documents in MongoDB: the only file that names its driver.
+//!
+//! A document is replaced as a whole, and only by a newer version of itself. Everything asked
+//! of MongoDB has a limit, because the driver itself would wait for a server that hangs.
+
+use std::fmt;
+use std::future::IntoFuture;
+use std::time::Duration;
+
+use mongodb::bson::{self, doc};
+use mongodb::error::{ErrorKind, Result as Answer, WriteFailure};
+use mongodb::options::{
+    Acknowledgment, ClientOptions, CollectionOptions, ConnectionString, IndexOptions,
+    ReadPreference, SelectionCriteria, WriteConcern,
+};
+use mongodb::{Client, Collection, Database, IndexModel};
+use tokio::time::timeout;
+
+use super::content::Document;
+use super::{Error, Result};
+use crate::model::Content;
+
+/// How long MongoDB may take to take a connection, or to have a server that takes writes.
+const REACH: Duration = Duration::from_secs(2);
+/// How long it may take for all of an answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// MongoDB's limit is 16 MiB; the rest is for what stands around the content.
+const MAX_BYTES: usize = (16 << 20) - 1024;
+
+const COLLECTION: &str = "course_contents";
+const DUPLICATE_KEY: i32 = 11_000;
+
+/// The collection of documents; clones share its connections.
+#[derive(Clone)]
+pub struct Documents {
+    database: Database,
+    contents: Collection<Document>,
+    /// Hosts and database, without a login.
+    location: String,
+}
+
+impl Documents {
+    /// Whether a URL can be one. What the driver says of it is not repeated: where it is wrong,
+    /// a part of the password may be what stands there.
+    pub fn check_url(url: &str) -> std::result::Result<(), &'static str> {
+        if url.starts_with("mongodb+srv://") {
+            return Err("is mongodb+srv://, which is not supported: name the hosts in mongodb://");
+        }
+        if !url.starts_with("mongodb://") {
+            return Err("must start with mongodb://");
+        }
+        ConnectionString::parse(url).map(drop).map_err(|_| {
+            "is no MongoDB URL such as mongodb://user:password@host:27017/?replicaSet=rs0; a \
+             password with : / ? # [ ] @ or % must be encoded"
+        })
+    }
+
+    /// Connects and makes sure that a course has one document.
+    pub async fn open(url: &str, database: &str) -> Result<Self> {
+        Self::check_url(url).map_err(|problem| Error::open(format!("MONGODB_URL {problem}")))?;
+        let refused = |e: mongodb::error::Error| Error::open(format!("MONGODB_URL: {e}"));
+        let mut options = ClientOptions::parse(url).await.map_err(refused)?;
+        options.app_name.get_or_insert_with(|| "campus".to_owned());
+        options.server_selection_timeout = Some(REACH);
+        options.connect_timeout = Some(REACH);
+        let hosts: Vec<String> = options.hosts.iter().map(ToString::to_string).collect();
+        let hosts = hosts.join(",");
+        let database = Client::with_options(options).map_err(refused)?.database(database);
+        let location = format!("mongodb://{hosts}/{}", database.name());
+        let contents = database.collection_with_options(COLLECTION, certain());
+        let documents = Self { database, contents, location };
+        documents.prepare().await.map_err(|error| {
+            Error::open(format!(
+                "cannot use MongoDB at {hosts}: {error}; check that it runs there, and host, \
+                 port, user, password and options in MONGODB_URL"
+            ))
+        })?;
+        Ok(documents)
+    }
+
+    async fn prepare(&self) -> Result<()> {
+        let unique = IndexOptions::builder().unique(true).build();
+        let index = IndexModel::builder().keys(doc! {"course_id": 1}).options(unique).build();
+        asked(self.contents.create_index(index)).await.map_err(failed)?;
+        Ok(())
+    }
+
+    pub(super) async fn find(&self, course_id: i64) -> Result<Option<Document>> {
+        asked(self.contents.find_one(doc! {"course_id": course_id})).await.map_err(failed)
+    }
+
+    /// Replaces the document of a course by this version, if what is there is older.
+    pub(super) async fn put(&self, document: &Document) -> Result<()> {
+        let Document { course_id, version, .. } = *document;
+        let older = doc! {"course_id": course_id, "version": {"$lt": version}};
+        match asked(self.contents.replace_one(older, document).upsert(true)).await {
+            Ok(_) => Ok(()),
+            // There is one that is not older.
+            Err(Failed::Driver(error)) if is_duplicate(&error) => {
+                match self.find(course_id).await? {
+                    Some(found) if found == *document => Ok(()),
+                    found => Err(Error::corrupt(format!(
+                        "MongoDB has version {:?} of the content of course {course_id} in place \
+                         of {version}; is MONGODB_DB_NAME the one of another installation?",
+                        found.map(|found| found.version)
+                    ))),
+                }
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    pub(super) fn check_size(content: &Content) -> Result<()> {
+        let bytes = bson::serialize_to_vec(content).map_err(|e| Error::import(e.to_string()))?;
+        let (size, most) = (bytes.len().div_ceil(1 << 10), MAX_BYTES >> 10);
+        if bytes.len() <= MAX_BYTES {
+            return Ok(());
+        }
+        Err(Error::import(format!(
+            "a content has {size} KiB as a document; MongoDB takes at most {most} KiB"
+        )))
+    }
+
+    /// One cheap round trip, for health checks.
+    pub async fn ping(&self) -> Result<()> {
+        asked(self.database.run_command(doc! {"ping": 1})).await.map(drop).map_err(failed)
+    }
+}
+
+impl fmt::Display for Documents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.location)
+    }
+}
+
+impl fmt::Debug for Documents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Whatever the URL says: a document leaves its row only once no failover can lose it, and is
+/// read from where it was written.
+fn certain() -> CollectionOptions {
+    CollectionOptions::builder()
+        .write_concern(WriteConcern::builder().w(Acknowledgment::Majority).build())
+        .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
+        .build()
+}
+
+/// Why MongoDB did not do what it was asked for.
+enum Failed {
+    Driver(mongodb::error::Error),
+    Late,
+}
+
+async fn asked<T>(question: impl IntoFuture<Output = Answer<T>>) -> std::result::Result<T, Failed> {
+    match timeout(PATIENCE, question.into_future()).await {
+        Ok(answer) => answer.map_err(Failed::Driver),
+        Err(_) => Err(Failed::Late),
+    }
+}
+
+fn is_duplicate(error: &mongodb::error::Error) -> bool {
+    matches!(&*error.kind, ErrorKind::Write(WriteFailure::WriteError(e)) if e.code == DUPLICATE_KEY)
+}
+
+fn failed(failed: Failed) -> Error {
+    match failed {
+        Failed::Driver(error) => match &*error.kind {
+            ErrorKind::BsonDeserialization(_) => Error::corrupt(format!("MongoDB: {error}")),
+            _ => Error::documents(format!("MongoDB: {error}")),
+        },
+        Failed::Late => {
+            Error::documents(format!("MongoDB did not answer within {} s", PATIENCE.as_secs()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Documents, MAX_BYTES};
+    use crate::model::{Content, Metadata};
+
+    #[test]
+    fn a_url_that_is_none_is_refused_without_its_password() {
+        for url in ["localhost", "mongodb+srv://a:s3cret@h", "mongodb://a:s3/cret@h", "mongodb://"]
+        {
+            let problem = Documents::check_url(url).unwrap_err();
+            assert!(!problem.contains("cret"), "{problem}");
+        }
+        for url in ["mongodb://localhost", "mongodb://a:b@h:1,i:2/d?replicaSet=rs0"] {
+            Documents::check_url(url).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_document_that_mongodb_would_not_take_is_refused() {
+        let content = |bytes| Content {
+            metadata: Metadata { tags: vec!["x".repeat(bytes)], ..Metadata::default() },
+            ..Content::default()
+        };
+        Documents::check_size(&content(MAX_BYTES - 1024)).unwrap();
+        let refused = Documents::check_size(&content(MAX_BYTES)).unwrap_err();
+        assert!(refused.is_import() && refused.to_string().contains("16383 KiB"), "{refused}");
+    }
+}
