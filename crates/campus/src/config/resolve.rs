@@ -125,6 +125,8 @@ impl Check<'_> {
         let config = Config {
             addr,
             service: self.service(),
+            shutdown_delay: self.shutdown_delay(),
+            database_timeout: self.database_timeout(),
             redis: self.redis(),
             cache: self.cache(),
             auth: self.auth(&database_url),
