@@ -7,6 +7,7 @@ mod lost_answer;
 mod postgres;
 mod process;
 mod redis;
+mod school;
 mod sql;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ pub(crate) use lost_answer::LostAnswer;
 pub(crate) use postgres::Postgres;
 pub(crate) use process::{Server, run, run_for};
 pub(crate) use redis::{Redis, free_port};
+pub(crate) use school::School;
 pub(crate) use sql::Sql;
 
 pub(crate) const SECRET: &str = "a secret of the tests, long enough for HS256";
