@@ -88,6 +88,7 @@ bench-memory: setup ## What campus serve takes at rest
 
 bench-cold: setup ## Lists and dashboards without a cache, at 20,000 learners (REQUESTS=500)
 	bench/cold --requests $(or $(REQUESTS),500)
+	bench/cold --requests $(or $(REQUESTS),500) --postgres
 
 bench-writes: setup ## What an invalidation costs, and how fast other nodes hear of it
 	bench/writes --rounds $(or $(ROUNDS),7)

@@ -31,6 +31,10 @@ class PostgresServer:
                         *arguments], cwd="/", check=True, stdin=subprocess.DEVNULL,
                        stdout=subprocess.DEVNULL)
 
+    def query(self, sql):
+        subprocess.run([self.programs / "psql", "-q", "-d", self.url, "-c", sql], check=True,
+                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
     def __exit__(self, *_):
         self.run("pg_ctl", "stop", "-m", "immediate")
         shutil.rmtree(self.folder, ignore_errors=True)

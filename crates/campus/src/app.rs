@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -47,6 +48,21 @@ pub struct App {
     store: Arc<Store>,
     started: Instant,
     health: Mutex<Option<(Instant, Health)>>,
+    pub leaving: Leaving,
+}
+
+/// Whether this server is about to stop: it serves what comes, and asks everybody to go elsewhere.
+#[derive(Debug, Clone, Default)]
+pub struct Leaving(Arc<AtomicBool>);
+
+impl Leaving {
+    pub fn begin(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub fn has_begun(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// What the probes found.
@@ -95,7 +111,7 @@ impl App {
     /// content, and starts the cache.
     /// Redis may be down: the cache connects in the background.
     pub async fn build(config: &Config, clock: Clock) -> Result<Self, BuildError> {
-        let store = Store::connect(&config.database_url.0).await?;
+        let store = Store::connect_waiting(&config.database_url.0, config.database_timeout).await?;
         store.migrate().await?;
         let store = store.keep_content_in(content_store(config).await?).await?;
         let app = Self::assemble(config, clock, store)?;
@@ -148,6 +164,7 @@ impl App {
             store,
             started: Instant::now(),
             health: Mutex::new(None),
+            leaving: Leaving::default(),
         })
     }
 

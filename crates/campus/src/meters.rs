@@ -57,8 +57,15 @@ impl Meters {
     }
 
     /// Every figure, as `/metrics` shows it.
-    pub fn render(&self, cache: &CacheReport, outbox_depth: Option<u64>) -> Result<Vec<u8>> {
+    pub fn render(
+        &self,
+        cache: &CacheReport,
+        outbox_depth: Option<u64>,
+        statements: u64,
+    ) -> Result<Vec<u8>> {
         let figures = Figures(Registry::new());
+        let help = "Statements sent to the database, looks at the outbox and probes left out.";
+        figures.counter("database_statements_total", help, statements)?;
         figures.about_namespaces(&cache.namespaces)?;
         figures.about_tiers(cache)?;
         figures.about_others(cache, outbox_depth)?;

@@ -6,6 +6,7 @@ mod client;
 mod company;
 mod config;
 mod health;
+mod log;
 mod migrate;
 mod openapi;
 mod output;
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::clock::Clock;
-use crate::config::{Config, LogFormat, Settings, Sources};
+use crate::config::{Config, Settings, Sources};
 
 pub use output::Output;
 
@@ -102,7 +103,7 @@ async fn dispatch(cli: Cli, sources: &Sources<'_>, out: &mut Output) -> Result<E
     let clock = Clock::System;
     match command {
         Command::Serve => {
-            start_logging(&config)?;
+            log::start(&config)?;
             serve::run(&config, clock, out).await?;
         }
         Command::Migrate => migrate::run(&config, out).await?,
@@ -114,21 +115,4 @@ async fn dispatch(cli: Cli, sources: &Sources<'_>, out: &mut Output) -> Result<E
         Command::Config(_) | Command::Openapi => {}
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn start_logging(config: &Config) -> Result<(), Failure> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.log_filter)
-        .map_err(|e| format!("LOG_FILTER: {e}"))?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_writer(std::io::stderr);
-    match config.log_format {
-        LogFormat::Pretty => log.try_init()?,
-        LogFormat::Json => log.json().try_init()?,
-    }
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
-    Ok(())
 }

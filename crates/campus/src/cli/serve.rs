@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Failure, Output, company};
 use crate::app::App;
@@ -52,7 +52,7 @@ pub(super) async fn run(config: &Config, clock: Clock, out: &mut Output) -> Resu
         let service = http::metrics_service(Arc::clone(&app));
         tokio::spawn(http::serve(listener, service, std::future::pending()))
     });
-    serve(listener, &app, signals).await;
+    serve(listener, &app, config.shutdown_delay, signals).await;
     tending.abort();
     if let Some(measured) = measured {
         measured.abort();
@@ -193,9 +193,18 @@ fn greet(
 
 /// Serves until a signal, then lets what was begun come to its end: requests, writes
 /// whose clients went away, and what Redis has to hear of them.
-async fn serve(listener: TcpListener, app: &Arc<App>, mut signals: Signals) {
+///
+/// After SIGTERM new requests are served for a while, so that whoever sends them can hear that
+/// this server is not ready any more. Another signal ends that.
+async fn serve(listener: TcpListener, app: &Arc<App>, delay: Duration, mut signals: Signals) {
+    let leaving = app.leaving.clone();
     let stop = async move {
-        signals.wait().await;
+        let asked = signals.wait().await;
+        leaving.begin();
+        if asked == Asked::ByTerm && !delay.is_zero() {
+            tracing::info!("stopping: not ready any more");
+            let _ = timeout(delay, signals.wait()).await;
+        }
         tracing::info!("stopping: open requests may end");
     };
     let draining = http::serve(listener, http::service(Arc::clone(app)), stop).await;
@@ -215,6 +224,13 @@ async fn serve(listener: TcpListener, app: &Arc<App>, mut signals: Signals) {
     }
 }
 
+/// Who wants it to end: what runs it, or a person at a keyboard.
+#[derive(PartialEq, Eq)]
+enum Asked {
+    ByTerm,
+    ByInt,
+}
+
 /// The signals that ask this process to end.
 struct Signals {
     term: Signal,
@@ -226,10 +242,10 @@ impl Signals {
         Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
     }
 
-    async fn wait(&mut self) {
+    async fn wait(&mut self) -> Asked {
         tokio::select! {
-            _ = self.term.recv() => {}
-            _ = self.int.recv() => {}
+            _ = self.term.recv() => Asked::ByTerm,
+            _ = self.int.recv() => Asked::ByInt,
         }
     }
 }

@@ -37,8 +37,12 @@ pub use settings::Settings;
 pub struct Config {
     pub addr: SocketAddr,
     pub service: Service,
+    /// How long a server goes on after SIGTERM, so that proxies can hear that it is not ready.
+    pub shutdown_delay: Duration,
     pub database_url: DatabaseUrl,
     pub content: ContentConfig,
+    /// How long a request waits for a connection.
+    pub database_timeout: Duration,
     pub redis: Option<RedisConfig>,
     pub cache: CacheConfig,
     pub auth: AuthConfig,

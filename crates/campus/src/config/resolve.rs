@@ -120,6 +120,8 @@ impl Check<'_> {
             addr,
             service: self.service(),
             content: self.content(),
+            shutdown_delay: self.shutdown_delay(),
+            database_timeout: self.database_timeout(),
             redis: self.redis(),
             cache: self.cache(),
             auth: self.auth(&database_url),

@@ -1,5 +1,7 @@
 //! Which part of Campus a process serves, and to the scripts of which web sites.
 
+use std::time::Duration;
+
 use super::Config;
 use super::resolve::{Check, is_host, list, set};
 use super::{ConfigError, Settings};
@@ -64,6 +66,16 @@ impl Check<'_> {
             ));
         }
         service
+    }
+
+    pub(super) fn shutdown_delay(&mut self) -> Duration {
+        let (name, given) = ("CAMPUS_SHUTDOWN_DELAY_MS", &self.settings.shutdown_delay_ms);
+        Duration::from_millis(self.number(name, given, 1000, 0..=600_000))
+    }
+
+    pub(super) fn database_timeout(&mut self) -> Duration {
+        let (name, given) = ("DATABASE_TIMEOUT_MS", &self.settings.database_timeout_ms);
+        Duration::from_millis(self.number(name, given, 5000, 100..=60_000))
     }
 
     pub(super) fn origins(&mut self) -> Vec<String> {
@@ -152,6 +164,25 @@ mod tests {
             ("https://example.org", "https://example.org"),
         ] {
             assert_eq!(as_browsers_write_it(written), sent);
+        }
+    }
+
+    #[test]
+    fn waiting_for_the_database_and_for_proxies_is_bounded_whatever_is_set() {
+        let resolved = |settings| Config::resolve(&settings, &BTreeMap::new());
+        let default = resolved(Settings::default()).unwrap();
+        let waits = (default.database_timeout.as_millis(), default.shutdown_delay.as_millis());
+        assert_eq!(waits, (5000, 1000));
+        for (database, shutdown) in [("0", "600001"), ("60001", "-1"), ("soon", "later")] {
+            let settings = Settings {
+                database_timeout_ms: Some(database.to_owned()),
+                shutdown_delay_ms: Some(shutdown.to_owned()),
+                ..Settings::default()
+            };
+            let problems = problems(&settings);
+            for name in ["DATABASE_TIMEOUT_MS", "CAMPUS_SHUTDOWN_DELAY_MS"] {
+                assert!(problems.contains(name), "{problems}");
+            }
         }
     }
 

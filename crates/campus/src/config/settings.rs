@@ -15,6 +15,12 @@ pub struct Settings {
     /// sqlite://FILE or postgres://.. [default: sqlite://data/campus.db]
     #[arg(long, global = true, env = "DATABASE_URL")]
     pub database_url: Option<String>,
+    /// Milliseconds that a request waits for a connection to PostgreSQL [default: 5000]
+    #[arg(long, global = true, env = "DATABASE_TIMEOUT_MS", hide_short_help = true)]
+    pub database_timeout_ms: Option<String>,
+    /// Milliseconds from SIGTERM, from when on it is not ready, to the end of accepting [default: 1000]
+    #[arg(long, global = true, env = "CAMPUS_SHUTDOWN_DELAY_MS", hide_short_help = true)]
+    pub shutdown_delay_ms: Option<String>,
     /// What an empty database starts with: demo or none [default: demo]
     #[arg(long, global = true, env = "CAMPUS_SEED")]
     pub seed: Option<String>,

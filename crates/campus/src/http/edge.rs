@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use tokio_util::task::TaskTracker;
@@ -24,7 +24,9 @@ use tower::Service;
 use super::cors::Origins;
 use super::error::{Cause, Problem};
 use super::protection::protect;
+use crate::app::Leaving;
 
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The whole HTTP service.
@@ -34,6 +36,7 @@ pub struct Edge {
     ids: Arc<RequestIds>,
     writes: TaskTracker,
     origins: Origins,
+    leaving: Leaving,
 }
 
 /// Random per process, then counted: unique without asking for randomness every time.
@@ -49,7 +52,14 @@ impl Edge {
         let _ = getrandom::fill(&mut bytes);
         let ids = RequestIds { process: u64::from_le_bytes(bytes), next: AtomicU64::new(1) };
         let (ids, writes) = (Arc::new(ids), TaskTracker::new());
-        Self { router, ids, writes, origins: Origins::default() }
+        let (origins, leaving) = (Origins::default(), Leaving::default());
+        Self { router, ids, writes, origins, leaving }
+    }
+
+    /// Asks clients to close their connections once the server is about to stop: whoever closes
+    /// first knows of no request on its way.
+    pub(super) fn until(self, leaving: Leaving) -> Self {
+        Self { leaving, ..self }
     }
 
     /// Lets the scripts of these web sites read the answers.
@@ -82,6 +92,7 @@ impl Service<Request> for Edge {
             return Box::pin(async move { Ok(finished(answer, id)) });
         }
         let writes = seen.is_write().then(|| self.writes.clone());
+        let leaving = self.leaving.clone();
         let response = self.router.call(request);
         Box::pin(async move {
             let mut response = match writes {
@@ -95,6 +106,9 @@ impl Service<Request> for Edge {
             };
             seen.log(&id, &response);
             asked.allow(response.headers_mut());
+            if leaving.has_begun() && seen.has_one_request_at_a_time {
+                response.headers_mut().insert(header::CONNECTION, CLOSE);
+            }
             Ok(finished(response, id))
         })
     }
@@ -120,6 +134,8 @@ async fn guarded(response: impl Future<Output = Result<Response, Infallible>>) -
 struct Seen {
     method: Method,
     uri: Uri,
+    /// HTTP/2 has a way of its own to end a connection.
+    has_one_request_at_a_time: bool,
     /// Only when every request is logged.
     started: Option<Instant>,
 }
@@ -130,6 +146,7 @@ impl Seen {
         Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
+            has_one_request_at_a_time: request.version() <= Version::HTTP_11,
             started: wanted.then(Instant::now),
         }
     }

@@ -144,6 +144,9 @@ async fn live(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     responses((status = 200, description = "Ready", body = Status),
         (status = 503, description = "Not yet, or not now", body = Status)))]
 async fn ready(State(app): State<Arc<App>>) -> Response {
+    if app.leaving.has_begun() {
+        return personal(StatusCode::SERVICE_UNAVAILABLE, &Status { status: "stopping" });
+    }
     // The schema is brought up to date before the port is opened.
     match app.health().await.database {
         Probe::Up | Probe::Off => personal(StatusCode::OK, &Status { status: "ready" }),

@@ -106,7 +106,7 @@ fn authorized(token: &Secret, headers: &HeaderMap) -> Result<Allowed, Problem> {
 impl Allowed {
     async fn rendered(self, app: &App) -> Result<Response, Problem> {
         let outbox_depth = app.reads.outbox_depth().await.ok();
-        let text = app.meters.render(&app.reads.stats(), outbox_depth);
+        let text = app.meters.render(&app.reads.stats(), outbox_depth, app.store().statements());
         let text = text.map_err(|_| Problem::internal())?;
         let mut response = text.into_response();
         let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");

@@ -119,7 +119,8 @@ fn elsewhere(router: Router<Arc<App>>, service: Service) -> Router<Arc<App>> {
 pub fn service(app: Arc<App>) -> Edge {
     let meters = Arc::clone(&app.meters);
     let origins = Origins::new(&app.cors_origins);
-    middleware(router(app), meters).open_to(origins)
+    let leaving = app.leaving.clone();
+    middleware(router(app), meters).open_to(origins).until(leaving)
 }
 
 /// Every route, without what surrounds them all.

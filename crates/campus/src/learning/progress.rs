@@ -72,8 +72,7 @@ impl Learning {
         let tx = self.store.begin().await?;
         let place = self.place(&tx, by, course_id).await?;
         let module_id = tx.outline(course_id).await?.module_of(lesson_id).ok_or(NO_LESSON)?;
-        let fresh =
-            tx.complete_lessons(place.id, [(module_id, lesson_id)], self.clock.now()).await?;
+        let fresh = tx.complete_lessons(&place, [(module_id, lesson_id)], self.clock.now()).await?;
         let detail = only(tx.details(vec![place]).await?)?;
         if fresh == 0 && !is_to_finish(&detail) {
             return Ok(detail);
@@ -113,7 +112,7 @@ impl Learning {
         let place = self.own_place(&tx, by, id).await?;
         let outline = tx.outline(place.course_id).await?;
         let lessons = reported(&outline, report)?;
-        let fresh = tx.complete_lessons(place.id, lessons, self.clock.now()).await?;
+        let fresh = tx.complete_lessons(&place, lessons, self.clock.now()).await?;
         let visit = Visit { lesson_id: report.lesson_id, minutes };
         if fresh > 0 || minutes > 0 {
             return self.visited(tx, place, visit, Milestone::of(fresh)).await;

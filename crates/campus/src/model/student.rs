@@ -69,15 +69,17 @@ impl Pace {
         now.0.saturating_sub(self.enrolled_at.0).max(0)
     }
 
-    /// The progress expected by now and what is missing of it, in millionths of the course. A
-    /// course without lessons expects nothing.
+    /// The progress expected by now and what is missing of it, in millionths of the course.
+    /// Nobody does a part of a lesson: before the first one is due nothing is expected and nothing
+    /// is missing, which after a minute would otherwise be all of next to nothing.
     fn expected_and_missing(&self, now: Timestamp) -> (i64, i64) {
         if self.lessons == 0 {
             return (0, 0);
         }
-        let expected = self.since(now).min(COURSE) / (COURSE / 1_000_000);
-        let done = self.done * 1_000_000 / self.lessons;
-        (expected, (expected - done).max(0))
+        let elapsed = i128::from(self.since(now).min(COURSE));
+        let due = (i128::from(self.lessons) * elapsed / i128::from(COURSE)) as i64;
+        let part = |lessons: i64| lessons * 1_000_000 / self.lessons;
+        (part(due), (part(due) - part(self.done)).max(0))
     }
 
     fn last_activity(&self) -> Timestamp {
@@ -322,6 +324,12 @@ mod tests {
         assert_eq!(points(&old), [(RiskPart::Pace, 4.0)]);
         let two = student(vec![place(Active, 28, 0, 0), place(Active, 28, 0, 10)]);
         assert_eq!(points(&two), [(RiskPart::Pace, 20.0)]);
+        // Ten lessons in eight weeks: the first one is due after 5.6 days.
+        for days in 0..=5 {
+            assert_eq!(points(&student(vec![place(Active, days, 0, 0)])), [], "{days} days");
+        }
+        assert_eq!(points(&student(vec![place(Active, 6, 0, 0)])), [(RiskPart::Pace, 40.0)]);
+        assert_eq!(points(&student(vec![place(Active, 6, 0, 1)])), []);
         let mut empty = place(Active, 56, 0, 0).unwrap();
         empty.lessons = 0;
         assert_eq!(points(&student(vec![Some(empty)])), []);

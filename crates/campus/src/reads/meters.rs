@@ -35,6 +35,16 @@ impl From<Source> for By {
     }
 }
 
+impl By {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::L1 => "l1",
+            Self::L2 => "l2",
+            Self::Loader => "loader",
+        }
+    }
+}
+
 /// Half of the reads, and all but a hundredth, took no longer than this.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Percentiles {

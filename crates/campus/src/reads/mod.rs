@@ -19,6 +19,7 @@ mod outbox;
 mod report;
 mod rules;
 mod self_test;
+mod symbols;
 mod warm;
 
 use std::collections::BTreeMap;
@@ -42,6 +43,7 @@ pub use outbox::{Crash, Rows};
 pub use report::{Backplane, CacheReport, NamespaceReport, RedisReport, RedisState};
 pub use rules::Definition;
 pub use self_test::TestStep;
+pub use symbols::SYMBOLS;
 pub use warm::{WarmReport, Warmed, Warming};
 
 use crate::config::Lifetime;
@@ -53,7 +55,7 @@ use keys::{
     CategoriesKey, ContentKey, CourseKey, DashboardKey, EnrolledKey, InstructorKey, ListKey,
     ProfileKey, ProgressKey, SearchKey, SeatsKey, SessionKey,
 };
-use meters::Latencies;
+use meters::{By, Latencies};
 use rules::Rules;
 use warm::WarmCounts;
 
@@ -400,8 +402,32 @@ impl Reads {
         let began = Instant::now();
         let read = read.await?;
         let place = const { meters::place(K::NAMESPACE) };
-        self.latencies.record(place, read.source.into(), began.elapsed());
+        let took = began.elapsed();
+        self.latencies.record(place, read.source.into(), took);
+        self.tell::<K, T>(&read, took);
         Ok(read)
+    }
+
+    /// One line for a read, and one for what it stored. A key may name people: the log has only
+    /// its kind.
+    fn tell<K: CacheKey, T>(&self, read: &Cached<T>, took: Duration) {
+        let (namespace, key) = (K::NAMESPACE, K::NAME);
+        let (ms, ttl_s) = (took.as_secs_f64() * 1000.0, read.ttl().as_secs());
+        let tier = By::from(read.source).name();
+        match (self.caching, read.source) {
+            (Caching::Off, _) => {}
+            (Caching::On, Source::L1 | Source::L2) => {
+                let outcome = if read.is_stale { "stale" } else { "hit" };
+                tracing::debug!(target: "campus::cache::hit", namespace, key, outcome, tier, ms, ttl_s, "cache hit");
+            }
+            (Caching::On, Source::Loader | Source::Joined) => {
+                let outcome = "miss";
+                tracing::debug!(target: "campus::cache::miss", namespace, key, outcome, tier, ms, ttl_s, "cache miss");
+                if read.source == Source::Loader && ttl_s > 0 {
+                    tracing::debug!(target: "campus::cache::set", namespace, key, ttl_s, "cache set");
+                }
+            }
+        }
     }
 
     fn told<T>(&self, read: Cached<T>) -> Read<T> {

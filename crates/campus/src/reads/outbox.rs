@@ -66,11 +66,13 @@ impl Reads {
             self.feed.wake();
             return Ok(());
         };
-        let names = names.row(noted.id);
+        let row = noted.id;
+        let names = names.row(row);
         match tx.commit().await {
             Ok(()) => {
                 self.crash.pass();
                 self.feed.wake();
+                tracing::debug!(target: "campus::cache::delete", row, "cache delete");
                 if self.cache.invalidate(names).await == Ack::Queued {
                     tracing::debug!("Redis did not take an invalidation; it is queued");
                 }

@@ -1,9 +1,9 @@
 //! How each namespace is cached: as configured, and as operators have changed it since.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use larder::PolicyOverride;
+use larder::{L2State, PolicyOverride};
 use tokio::sync::Mutex;
 
 use super::ending::rules;
@@ -13,6 +13,8 @@ use crate::model::CacheRule;
 
 /// How soon a server looks after it has heard that there is a change.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// And how soon without: while the backplane is away nothing is heard of other servers.
+const LOOK_ANYWAY: Duration = Duration::from_secs(1);
 
 /// The rules of this process.
 #[derive(Debug)]
@@ -107,11 +109,14 @@ impl Reads {
 
     /// Applies what other servers change, for as long as this one runs.
     pub async fn follow_rules(&self) {
+        let is_alone = self.cache.stats().l2 == L2State::Off;
         let mut seen = None;
+        let mut looked = Instant::now();
         loop {
             // Before the database is read: what changes meanwhile is seen by the next look.
             let latest = Some(self.cache.changes(&rules()));
-            if latest != seen {
+            if latest != seen || (!is_alone && looked.elapsed() >= LOOK_ANYWAY) {
+                looked = Instant::now();
                 match self.apply_rules().await {
                     Ok(()) => seen = latest,
                     Err(error) => tracing::debug!(%error, "changed rules cannot be read yet"),

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use sea_orm::sea_query::{LockType, OnConflict};
+use sea_orm::sea_query::{LockType, OnConflict, SimpleExpr};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, JoinType, Order,
-    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, RelationTrait, Select, Set,
+    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, RelationTrait, Select, Set,
 };
 
 use super::tables::{article_tags, articles, tags, users};
@@ -49,10 +49,18 @@ pub(super) fn live() -> Select<articles::Entity> {
     articles::Entity::find().filter(articles::Column::DeletedAt.is_null())
 }
 
-/// What is selected, in two queries for all.
-async fn all<C: ConnectionTrait>(db: &C, select: Select<articles::Entity>) -> Result<Vec<Article>> {
+/// An article of a page, and how many there are on all of them.
+#[derive(FromQueryResult)]
+struct OfPage {
+    #[sea_orm(nested)]
+    row: Row,
+    total: i64,
+}
+
+/// Narrows a selection of articles to what [`Row`] holds.
+fn rows(select: Select<articles::Entity>) -> Select<articles::Entity> {
     use articles::Column;
-    let rows = select
+    select
         .select_only()
         .columns([
             Column::Id,
@@ -67,9 +75,10 @@ async fn all<C: ConnectionTrait>(db: &C, select: Select<articles::Entity>) -> Re
         ])
         .column_as(users::Column::FullName, "author_name")
         .join(JoinType::LeftJoin, articles::Relation::Author.def())
-        .into_model::<Row>()
-        .all(db)
-        .await?;
+}
+
+/// Adds the tags, in one query for all.
+async fn with_tags<C: ConnectionTrait>(db: &C, rows: Vec<Row>) -> Result<Vec<Article>> {
     let mut tags = tags_of(db, rows.iter().map(|row| row.id)).await?;
     let article = |row: Row| {
         let tags = tags.remove(&row.id).unwrap_or_default();
@@ -79,7 +88,8 @@ async fn all<C: ConnectionTrait>(db: &C, select: Select<articles::Entity>) -> Re
 }
 
 async fn one<C: ConnectionTrait>(db: &C, id: i64) -> Result<Option<Article>> {
-    Ok(all(db, live().filter(articles::Column::Id.eq(id))).await?.pop())
+    let row = rows(live().filter(articles::Column::Id.eq(id))).into_model::<Row>().one(db).await?;
+    Ok(with_tags(db, row.into_iter().collect()).await?.pop())
 }
 
 async fn tags_of<C: ConnectionTrait>(
@@ -113,13 +123,22 @@ impl Store {
     pub async fn published_articles(&self, window: Window) -> Result<(Vec<Article>, i64)> {
         use articles::Column;
         let published = live().filter(Column::Published.eq(true));
-        let total = published.clone().select_only().column(Column::Id).count(&self.reader).await?;
-        let page = published
+        let ids = published.clone().select_only().column(Column::Id);
+        let count = published.clone().select_only().column_as(Column::Id.count(), "count");
+        let page = rows(published)
+            .column_as(SimpleExpr::from(count.into_query()), "total")
             .order_by(Column::CreatedAt, Order::Desc)
             .order_by(Column::Id, Order::Desc)
             .offset(window.skip as u64)
             .limit(window.limit as u64);
-        Ok((all(&self.reader, page).await?, total as i64))
+        let page = page.into_model::<OfPage>().all(&self.reader).await?;
+        let Some(first) = page.first() else {
+            // Beyond the last page there is no row to say it.
+            return Ok((Vec::new(), ids.count(&self.reader).await? as i64));
+        };
+        let total = first.total;
+        let rows = page.into_iter().map(|one| one.row).collect();
+        Ok((with_tags(&self.reader, rows).await?, total))
     }
 
     /// The tags of published articles that most of them carry, and how many do. Of tags that

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::{Error, Result, private};
 
-/// How long PostgreSQL may take to take a connection, or the pool to have one free.
+/// How long PostgreSQL may take to answer a server that starts.
 const REACH: Duration = Duration::from_secs(5);
 
 /// Which database a URL names. `Display` leaves the password out.
@@ -94,7 +94,8 @@ pub(super) struct Connections {
     pub(super) probe: DatabaseConnection,
 }
 
-pub(super) async fn open(location: &Location) -> Result<Connections> {
+/// `wait` is for how long a request waits for a connection of PostgreSQL's.
+pub(super) async fn open(location: &Location, wait: Duration) -> Result<Connections> {
     match location {
         Location::Sqlite(path) => {
             create(path)?;
@@ -107,21 +108,21 @@ pub(super) async fn open(location: &Location) -> Result<Connections> {
         }
         Location::Postgres(url) => {
             reach(url).await?;
-            let pool = Database::connect(postgres(url, 16)).await;
+            let pool = Database::connect(postgres(url, 16, wait)).await;
             let pool = pool.map_err(|e| refused(location, &e))?;
-            let probe = Database::connect(postgres(url, 1)).await;
+            let probe = Database::connect(postgres(url, 1, wait)).await;
             let probe = probe.map_err(|e| refused(location, &e))?;
             Ok(Connections { writer: pool.clone(), reader: pool, probe })
         }
     }
 }
 
-fn postgres(url: &str, connections: u32) -> ConnectOptions {
+fn postgres(url: &str, connections: u32, wait: Duration) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)
-        .connect_timeout(REACH)
-        .acquire_timeout(REACH)
+        .connect_timeout(wait)
+        .acquire_timeout(wait)
         .sqlx_logging(false);
     options
 }

@@ -1,7 +1,8 @@
 //! Places in courses. Seats are counted by the database itself, never by a reader.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
+use sea_orm::sea_query::SimpleExpr;
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, JoinType,
     Order, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, RelationTrait, Set,
@@ -108,6 +109,7 @@ pub(super) async fn details<C: ConnectionTrait>(
     }
     let ids = enrollments.iter().map(|e| e.id);
     let completions = lesson_completions::Entity::find()
+        .filter(of_courses(enrollments.iter().map(|e| e.course_id)))
         .filter(lesson_completions::Column::EnrollmentId.is_in(ids))
         .all(db)
         .await?;
@@ -123,6 +125,15 @@ pub(super) async fn details<C: ConnectionTrait>(
         EnrollmentDetail::new(enrollment, done, outline)
     };
     Ok(enrollments.into_iter().map(detail).collect())
+}
+
+/// Narrows lessons done to those of some courses. A database that has not counted its rows yet
+/// would take the lessons of a hundred places for half of all that there are.
+pub(super) fn of_courses(ids: impl Iterator<Item = i64>) -> SimpleExpr {
+    // Each once: it guesses by how many there are. Rows of an older version do not say it, so
+    // whoever asks names the places too.
+    let ids: BTreeSet<i64> = ids.chain([0]).collect();
+    lesson_completions::Column::CourseId.is_in(ids)
 }
 
 pub(super) async fn outlines<C: ConnectionTrait>(

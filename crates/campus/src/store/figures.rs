@@ -10,7 +10,7 @@ use sea_orm::{
 };
 
 use super::articles;
-use super::enrollments::{DROPPED, outlines};
+use super::enrollments::{DROPPED, of_courses, outlines};
 use super::tables::{certificates, courses, enrollments, lesson_completions, users};
 use super::{Error, Result, Store};
 use crate::model::{
@@ -242,6 +242,7 @@ fn completions_by_lesson(course_id: i64) -> Select<enrollments::Entity> {
         .column(Column::LessonId)
         .column_as(rows(), "completions")
         .join(JoinType::InnerJoin, lesson_completions::Relation::Enrollment.def().rev())
+        .filter(of_courses(std::iter::once(course_id)))
         .filter(enrollments::Column::CourseId.eq(course_id))
         .filter(enrollments::Column::Status.ne(DROPPED))
         .group_by(Column::LessonId)

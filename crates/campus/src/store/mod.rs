@@ -31,6 +31,8 @@ mod tokens;
 mod users;
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sea_orm::{
@@ -56,6 +58,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 const MIGRATION_ATTEMPTS: u32 = 4;
 
+/// How long commands wait for a connection.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// A handle to the database; clones share the same connections.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -70,14 +75,36 @@ pub struct Store {
     location: Location,
     /// Where the documents of courses are kept.
     content: ContentStore,
+    statements: Arc<AtomicU64>,
 }
 
 impl Store {
     /// Opens the database named by a `sqlite:` or `postgres:` URL, creating an SQLite file.
     pub async fn connect(url: &str) -> Result<Self> {
+        Self::connect_waiting(url, PATIENCE).await
+    }
+
+    /// The same, with requests that wait so long for a connection of PostgreSQL's.
+    pub async fn connect_waiting(url: &str, wait: Duration) -> Result<Self> {
         let location = Location::parse(url)?;
-        let Connections { writer, reader, probe } = connect::open(&location).await?;
-        Ok(Self { writer, reader, probe, location, content: ContentStore::Sql })
+        let Connections { mut writer, mut reader, probe } = connect::open(&location, wait).await?;
+        let statements = Arc::new(AtomicU64::new(0));
+        for connection in [&mut writer, &mut reader] {
+            let count = Arc::clone(&statements);
+            connection.set_metric_callback(move |sent| {
+                // Every server looks into the outbox all the time, whatever it is asked for.
+                if !sent.statement.sql.contains("\"outbox\"") {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        Ok(Self { writer, reader, probe, location, content: ContentStore::Sql, statements })
+    }
+
+    /// How many statements were sent to the database, but for those about the outbox and for
+    /// health probes.
+    pub fn statements(&self) -> u64 {
+        self.statements.load(Ordering::Relaxed)
     }
 
     /// Brings the schema up to date and tells how many steps that took.

@@ -5,13 +5,13 @@ use std::collections::HashMap;
 
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, JoinType, Order, PaginatorTrait,
+    ColumnTrait, EntityTrait, ExprTrait, FromQueryResult, JoinType, Order, PaginatorTrait,
     QueryFilter, QueryOrder, QuerySelect, RelationTrait, Select, Set,
 };
 
-use super::enrollments::{ACTIVE, DROPPED, details, enrollment, outlines};
+use super::enrollments::{ACTIVE, DROPPED, enrollment, outlines};
 use super::tables::{courses, enrollments, lesson_completions, users};
-use super::{Error, Result, Store, Tx};
+use super::{Result, Store, Tx};
 use crate::model::{
     Enrollment, EnrollmentDetail, EnrollmentStatus, Learner, Outline, Place, RosterEntry,
     Timestamp, Visit, Window,
@@ -23,13 +23,21 @@ fn live_of(student_id: i64) -> Select<enrollments::Entity> {
         .filter(enrollments::Column::Status.ne(DROPPED))
 }
 
-async fn place<C: ConnectionTrait>(
-    db: &C,
-    student_id: i64,
-    course_id: i64,
-) -> Result<Option<Enrollment>> {
-    let live = live_of(student_id).filter(enrollments::Column::CourseId.eq(course_id));
-    live.one(db).await?.map(enrollment).transpose()
+/// A place, once for each lesson done there, or once without one.
+#[derive(FromQueryResult)]
+struct Done {
+    #[sea_orm(nested)]
+    place: enrollments::Model,
+    lesson_id: Option<i64>,
+}
+
+/// A place and what its course is called.
+#[derive(FromQueryResult)]
+struct Titled {
+    #[sea_orm(nested)]
+    place: enrollments::Model,
+    course_title: String,
+    course_slug: String,
 }
 
 impl Store {
@@ -39,9 +47,20 @@ impl Store {
         student_id: i64,
         course_id: i64,
     ) -> Result<Option<EnrollmentDetail>> {
-        let place = place(&self.reader, student_id, course_id).await?;
-        let details = details(&self.reader, place.into_iter().collect()).await?;
-        Ok(details.into_iter().next())
+        let rows = live_of(student_id)
+            .column(lesson_completions::Column::LessonId)
+            .join(JoinType::LeftJoin, lesson_completions::Relation::Enrollment.def().rev())
+            .filter(enrollments::Column::CourseId.eq(course_id))
+            .into_model::<Done>()
+            .all(&self.reader)
+            .await?;
+        let done: Vec<i64> = rows.iter().filter_map(|row| row.lesson_id).collect();
+        let Some(row) = rows.into_iter().next() else {
+            return Ok(None);
+        };
+        let outline = outlines(&self.reader, vec![course_id]).await?.remove(&course_id);
+        let place = enrollment(row.place)?;
+        Ok(Some(EnrollmentDetail::new(place, &done, &outline.unwrap_or_default())))
     }
 
     /// A live account and everything that its dashboard shows.
@@ -86,39 +105,31 @@ impl Store {
 
     async fn places(&self, student_id: i64) -> Result<Vec<Place>> {
         let rows = live_of(student_id)
+            .column_as(courses::Column::Title, "course_title")
+            .column_as(courses::Column::Slug, "course_slug")
             .join(JoinType::InnerJoin, enrollments::Relation::Course.def())
             .filter(courses::Column::DeletedAt.is_null())
             .order_by(enrollments::Column::Id, Order::Desc)
+            .into_model::<Titled>()
             .all(&self.reader)
             .await?;
-        let rows: Result<Vec<Enrollment>> = rows.into_iter().map(enrollment).collect();
-        let details = self.details(rows?).await?;
-        if details.is_empty() {
-            return Ok(Vec::new());
+        let (mut places, mut titles) = (Vec::new(), Vec::new());
+        for row in rows {
+            places.push(enrollment(row.place)?);
+            titles.push((row.course_title, row.course_slug));
         }
-        let titles: Vec<(i64, String, String)> = courses::Entity::find()
-            .select_only()
-            .columns([courses::Column::Id, courses::Column::Title, courses::Column::Slug])
-            .filter(courses::Column::Id.is_in(details.iter().map(|d| d.enrollment.course_id)))
-            .into_tuple()
-            .all(&self.reader)
-            .await?;
-        let titles: HashMap<i64, (String, String)> =
-            titles.into_iter().map(|(id, title, slug)| (id, (title, slug))).collect();
-        let place = |detail: EnrollmentDetail| {
-            let names = titles.get(&detail.enrollment.course_id).cloned();
-            let (course_title, course_slug) =
-                names.ok_or_else(|| Error::corrupt("an enrollment has no course"))?;
-            Ok(Place { detail, course_title, course_slug })
-        };
-        details.into_iter().map(place).collect()
+        let details = self.details(places).await?;
+        let place =
+            |(detail, (course_title, course_slug))| Place { detail, course_title, course_slug };
+        Ok(details.into_iter().zip(titles).map(place).collect())
     }
 }
 
 impl Tx {
     /// A student's place in a course: active or completed, not dropped.
     pub async fn place(&self, student_id: i64, course_id: i64) -> Result<Option<Enrollment>> {
-        place(&self.0, student_id, course_id).await
+        let live = live_of(student_id).filter(enrollments::Column::CourseId.eq(course_id));
+        live.one(&self.0).await?.map(enrollment).transpose()
     }
 
     /// The lessons that a course has now.
@@ -130,7 +141,7 @@ impl Tx {
     /// Notes lessons (module and lesson) as done, and answers how many were not yet.
     pub async fn complete_lessons(
         &self,
-        enrollment_id: i64,
+        place: &Enrollment,
         lessons: impl IntoIterator<Item = (i64, i64)>,
         now: Timestamp,
     ) -> Result<u64> {
@@ -138,10 +149,11 @@ impl Tx {
         let mut fresh = 0;
         for (module_id, lesson_id) in lessons {
             let row = lesson_completions::ActiveModel {
-                enrollment_id: Set(enrollment_id),
+                enrollment_id: Set(place.id),
                 lesson_id: Set(lesson_id),
                 module_id: Set(module_id),
                 completed_at: Set(now.0),
+                course_id: Set(place.course_id),
             };
             let once = OnConflict::columns([Column::EnrollmentId, Column::LessonId])
                 .do_nothing()

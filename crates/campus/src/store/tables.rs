@@ -221,6 +221,8 @@ pub mod lesson_completions {
         pub lesson_id: i64,
         pub module_id: i64,
         pub completed_at: i64,
+        /// 0 in a row that a server of a version before this column has written.
+        pub course_id: i64,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

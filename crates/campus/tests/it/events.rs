@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{
-    Answer, Asked, Heard, Listener, Person, Postgres, Redis, SECRET, Server, Sql, TestApp, on,
-    on_both, on_redis, until, with_sql,
+    Answer, Asked, Heard, Listener, Person, Postgres, Redis, SECRET, School, Server, Sql, TestApp,
+    on, on_both, on_redis, until, with_sql,
 };
 
 fn listen(app: &TestApp, topics: &str) -> Asked {
@@ -30,30 +30,9 @@ fn kinds(heard: &[Heard]) -> Vec<&str> {
     heard.iter().map(|heard| heard.event.as_str()).collect()
 }
 
-/// A published course with three lessons.
-struct School {
-    app: TestApp,
-    ada: Person,
-    root: Person,
-    course: i64,
-}
-
 impl School {
-    async fn on(app: TestApp) -> Self {
-        let (ada, root) = (app.instructor("ada").await, app.admin().await);
-        let course = app.published(&ada, "Rust 🦀").await;
-        app.write_content(&ada, course).await;
-        Self { app, ada, root, course }
-    }
-
     fn topic(&self) -> String {
         format!("course:{}", self.course)
-    }
-
-    async fn enrolled(&self, name: &str) -> (Person, i64) {
-        let student = self.app.student(name).await;
-        let id = self.app.enroll(&student, self.course).await.expect(201).id();
-        (student, id)
     }
 
     /// An edit, which makes one event.

@@ -6,33 +6,11 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, Person, Postgres, Redis, TestApp, counts, on_both, on_every_content_store, on_redis,
-    until,
+    Answer, Person, Postgres, Redis, School, TestApp, counts, on_both, on_every_content_store,
+    on_redis, until,
 };
 
-/// A published course with three lessons.
-struct School {
-    app: TestApp,
-    ada: Person,
-    root: Person,
-    course: i64,
-}
-
 impl School {
-    async fn on(app: TestApp) -> Self {
-        let (ada, root) = (app.instructor("ada").await, app.admin().await);
-        let course = app.published(&ada, "Rust").await;
-        app.write_content(&ada, course).await;
-        Self { app, ada, root, course }
-    }
-
-    /// A new student with a place, and the id of the enrollment.
-    async fn enrolled(&self, name: &str) -> (Person, i64) {
-        let student = self.app.student(name).await;
-        let id = self.app.enroll(&student, self.course).await.expect(201).id();
-        (student, id)
-    }
-
     /// The ids of the lessons, in their order.
     async fn lessons(&self) -> Vec<i64> {
         self.app.lessons(&self.ada, self.course).await

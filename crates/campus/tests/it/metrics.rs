@@ -49,6 +49,7 @@ async fn the_figures_of_the_seeds_are_there_and_count_what_happened() {
         "cache_outbox_depth",
         "cache_l1_bytes",
         "cache_l1_evictions_total",
+        "database_statements_total",
     ] {
         assert!(metrics.contains(&format!("# TYPE {name} ")), "{name}");
     }

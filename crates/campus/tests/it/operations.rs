@@ -9,7 +9,7 @@ use campus::config::Settings;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, Line, Person, Postgres, Redis, TestApp, content, course, on_redis, on_redis_alone,
+    Answer, Line, Person, Postgres, Redis, Sql, TestApp, content, course, on_redis, on_redis_alone,
     until,
 };
 
@@ -608,5 +608,130 @@ async fn o19_a_redis_that_was_flushed_or_restarted_brings_nothing_old_back() {
             world.prime().await;
             assert_eq!(world.json("course").await["title"], title, "{tiers:?}");
         }
+    }
+}
+
+impl World {
+    /// Changes what a read shows behind the back of the cache, which goes on showing the old.
+    async fn behind(&self, statement: &str) {
+        let url = match (&self.servers.1, self.app.app.store().file()) {
+            (Some(cluster), _) => cluster.url(),
+            (None, Some(file)) => format!("sqlite://{}", file.display()),
+            (None, None) => panic!("an SQLite file or a cluster"),
+        };
+        Sql::open(&url).await.run(statement).await;
+    }
+
+    async fn retitle(&self, title: &str) {
+        let before = self.json("course").await["title"].clone();
+        let id = self.course;
+        self.behind(&format!("UPDATE courses SET title = '{title}' WHERE id = {id}")).await;
+        assert_eq!(self.json("course").await["title"], before, "nobody has ended it yet");
+    }
+
+    async fn clear(&self, what: &str) {
+        let cleared = self.app.delete(&format!("/cache{what}")).by(&self.root).await;
+        cleared.expect(200);
+    }
+
+    /// Who counted the figures of the course, and when.
+    async fn figures(&self, app: &TestApp) -> Answer {
+        let path = format!("/api/v3/analytics/courses/{}", self.course);
+        app.get(&path).by(&self.ada).await.expect(200)
+    }
+
+    fn every_app(&self) -> impl Iterator<Item = &TestApp> {
+        [&self.app].into_iter().chain(self.beside.as_ref().map(|beside| &beside.app))
+    }
+}
+
+/// What is cached of the first course.
+const OF_COURSE: [&str; 7] =
+    ["list", "popular", "search", "course", "content", "seats", "progress"];
+
+#[tokio::test]
+async fn o17_a_course_that_an_admin_clears_is_new_everywhere_its_figures_too() {
+    for tiers in TIERS {
+        let world = World::on(tiers).await;
+        for app in world.every_app() {
+            until("figures are a hit", async || world.figures(app).await.cache() == "HIT").await;
+        }
+        let before = world.figures(&world.app).await.json()["generated_at"].clone();
+        world.retitle("Behind").await;
+        world.clear(&format!("/courses/{}", world.course)).await;
+        world.lost(&OF_COURSE).await;
+        // Hard, though marks of writes are soft: they are counted anew at once.
+        let figures = world.figures(&world.app).await;
+        assert_eq!((figures.cache(), &figures.json()["title"]), ("MISS", &json!("Behind")));
+        for read in ["list", "search"] {
+            let shown = world.json(read).await.to_string();
+            assert!(shown.contains("Behind"), "{tiers:?}: {shown}");
+        }
+        assert_eq!(world.json("course").await["title"], "Behind", "{tiers:?}");
+        for app in world.every_app() {
+            until("nobody shows the old figures", async || {
+                world.figures(app).await.json()["generated_at"] != before
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn o18_what_an_admin_clears_is_new_and_the_rest_is_kept() {
+    for tiers in TIERS {
+        let world = World::on(tiers).await;
+        let all = world.reads().map(|(name, ..)| name);
+        let by_tag = format!("/tags/course:{}", world.course);
+        for (title, what, lost) in [
+            ("By namespace", "/namespaces/courses", &["course", "other course"][..]),
+            ("By tag", by_tag.as_str(), &["course", "content", "seats"]),
+            ("Everything", "?confirm=all", &all),
+        ] {
+            world.retitle(title).await;
+            world.clear(what).await;
+            world.lost(lost).await;
+            assert_eq!(world.json("course").await["title"], title, "{tiers:?}: {what}");
+            world.prime().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn o20_a_changed_rule_holds_for_the_next_reads_of_every_server_and_of_its_namespace_alone() {
+    for tiers in TIERS {
+        let world = World::on(tiers).await;
+        let following: Vec<_> = world
+            .every_app()
+            .map(|app| {
+                let reads = app.app.reads.clone();
+                tokio::spawn(async move { reads.follow_rules().await })
+            })
+            .collect();
+        let edit = async |edit: Value| {
+            let path = "/cache/definitions/articles";
+            world.app.patch(path).by(&world.root).json(edit).await.expect(200);
+        };
+        edit(json!({"enabled": false})).await;
+        let id = world.article;
+        world.behind(&format!("UPDATE articles SET title = 'Behind' WHERE id = {id}")).await;
+        for app in world.every_app() {
+            until("a namespace that is off is read from the database", async || {
+                world.read_by(app, "article").await.json()["title"] == "Behind"
+            })
+            .await;
+        }
+        world.lost(&["article", "other article"]).await;
+        edit(json!({"enabled": null})).await;
+        world.prime().await;
+        // A smaller hard TTL counts for what is stored already.
+        edit(json!({"soft": 1, "hard": 1})).await;
+        for app in world.every_app() {
+            until("an entry ends with its new life", async || {
+                world.read_by(app, "other article").await.cache() != "HIT"
+            })
+            .await;
+        }
+        following.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }

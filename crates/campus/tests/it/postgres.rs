@@ -1,5 +1,7 @@
 //! The same promises on PostgreSQL, which is one URL away.
 
+use std::time::Duration;
+
 use campus::config::Settings;
 use campus::import::synthetic::{self, Size};
 use campus::model::EnrollmentDraft;
@@ -146,6 +148,27 @@ async fn the_categories_are_the_same_on_postgresql_as_on_sqlite() {
     let here = TestApp::demo().await;
     let path = "/courses/categories";
     assert_eq!(there.get(path).await.expect(200).body, here.get(path).await.expect(200).body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_postgresql_reads_are_503_after_the_configured_wait_and_hits_go_on() {
+    let cluster = Postgres::start();
+    let app =
+        TestApp::with(Settings { database_timeout_ms: Some("100".to_owned()), ..on(&cluster) })
+            .await;
+    let ada = app.instructor("ada").await;
+    let (kept, other) = (app.published(&ada, "Kept").await, app.published(&ada, "Other").await);
+    app.get(&format!("/courses/{kept}")).await.expect(200);
+    cluster.stop();
+    // Whoever waits for the pool's own five seconds is too late.
+    for _ in 0..3 {
+        let asked = app.get(&format!("/courses/{other}")).send();
+        let answer = tokio::time::timeout(Duration::from_secs(4), asked).await;
+        answer.expect("an answer").refused(503);
+    }
+    assert_eq!(app.get(&format!("/courses/{kept}")).await.expect(200).cache(), "HIT");
+    cluster.resume();
+    until("it is over", async || app.get(&format!("/courses/{other}")).await.status == 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

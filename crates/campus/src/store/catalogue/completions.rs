@@ -81,6 +81,7 @@ impl Import<'_> {
                     lesson_id: Set(done.lesson_id),
                     module_id: Set(done.module_id),
                     completed_at: Set(done.at.0),
+                    course_id: Set(*course),
                 });
                 if rows.len() == BATCH {
                     self.insert_completions(&mut rows).await?;

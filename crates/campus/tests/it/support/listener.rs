@@ -12,6 +12,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Listener {
     pub(crate) headers: HeaderMap,
+    /// Whether it ended in the middle of something.
+    pub(crate) is_broken: bool,
     /// The id that the stream began with, if it named one.
     pub(crate) began: Option<i64>,
     body: Incoming,
@@ -34,22 +36,26 @@ impl Listener {
             panic!("{}: {}", head.status, String::from_utf8_lossy(&body));
         }
         let mut unread = Vec::new();
-        let first = block(&mut body, &mut unread).await.expect("a beginning");
+        let first = block(&mut body, &mut unread).await.expect("no break").expect("a beginning");
         let headers = head.headers;
         if field(&first, "event").is_some() {
             // It begins with a reset.
             let unread = [format!("{first}\n\n").as_bytes(), &unread].concat();
-            return Self { headers, began: None, body, unread };
+            return Self { headers, is_broken: false, began: None, body, unread };
         }
         assert_eq!(field(&first, "retry"), Some("2000"), "{first}");
         let began = field(&first, "id").map(|id| id.parse().expect("an id"));
-        Self { headers, began, body, unread }
+        Self { headers, is_broken: false, began, body, unread }
     }
 
     /// The next event; nothing if the stream has ended.
     pub(crate) async fn next(&mut self) -> Option<Heard> {
         loop {
-            let block = block(&mut self.body, &mut self.unread).await?;
+            let Ok(block) = block(&mut self.body, &mut self.unread).await else {
+                self.is_broken = true;
+                return None;
+            };
+            let block = block?;
             let Some(event) = field(&block, "event") else {
                 assert!(block.starts_with(':'), "{block:?}");
                 continue;
@@ -73,17 +79,19 @@ impl Listener {
     }
 }
 
-/// The text up to the next empty line.
-async fn block(body: &mut Incoming, unread: &mut Vec<u8>) -> Option<String> {
+/// The text up to the next empty line; nothing at the end.
+async fn block(body: &mut Incoming, unread: &mut Vec<u8>) -> Result<Option<String>, hyper::Error> {
     loop {
         if let Some(end) = unread.windows(2).position(|pair| pair == b"\n\n") {
             let block = unread.drain(..end + 2).collect();
-            return Some(String::from_utf8(block).expect("UTF-8").trim_end().to_owned());
+            let text = String::from_utf8(block).expect("UTF-8");
+            return Ok(Some(text.trim_end().to_owned()));
         }
         let frame = tokio::time::timeout(PATIENCE, body.frame()).await;
         match frame.expect("something is sent") {
             Some(Ok(frame)) => unread.extend(frame.into_data().unwrap_or_default()),
-            Some(Err(_)) | None => return None,
+            Some(Err(error)) => return Err(error),
+            None => return Ok(None),
         }
     }
 }

@@ -9,6 +9,7 @@ mod mongo;
 mod postgres;
 mod process;
 mod redis;
+mod school;
 mod sql;
 
 use std::collections::BTreeMap;
@@ -38,6 +39,7 @@ pub(crate) use mongo::Mongo;
 pub(crate) use postgres::Postgres;
 pub(crate) use process::{Server, run, run_for};
 pub(crate) use redis::{Redis, free_port};
+pub(crate) use school::School;
 pub(crate) use sql::Sql;
 
 pub(crate) const SECRET: &str = "a secret of the tests, long enough for HS256";

@@ -60,12 +60,21 @@ impl Postgres {
             "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off",
             self.port
         );
-        let log = self.data().with_extension("log").display().to_string();
+        let log = self.log_file().display().to_string();
         self.try_to_run("pg_ctl", &["start", "-w", "-l", &log, "-o", &options])
     }
 
     pub(crate) fn stop(&self) {
         self.run("pg_ctl", &["stop", "-w", "-m", "immediate"]);
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.log_file()).expect("its log")
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.data().with_extension("log")
     }
 
     pub(crate) fn url(&self) -> String {

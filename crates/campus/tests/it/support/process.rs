@@ -14,7 +14,9 @@ use super::{Api, until};
 /// The program in a folder, with no variables but these.
 fn campus(folder: &Path, variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_campus"));
-    command.current_dir(folder).env_clear().envs(variables.iter().copied());
+    command.current_dir(folder).env_clear();
+    // Only a test of restarting waits for proxies.
+    command.env("CAMPUS_SHUTDOWN_DELAY_MS", "0").envs(variables.iter().copied());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
