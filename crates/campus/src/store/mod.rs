@@ -40,6 +40,8 @@ use sea_orm::{
     TransactionOptions, TransactionTrait,
 };
 use sea_orm_migration::MigratorTrait;
+use tracing::instrument::WithSubscriber as _;
+use tracing::subscriber::NoSubscriber;
 
 pub use self::catalogue::{Counts, Imported, ImportedIds};
 use connect::Connections;
@@ -125,7 +127,10 @@ impl Store {
     async fn migrate_once(&self) -> Result<usize> {
         let pending = migrations::Migrator::get_pending_migrations(&self.writer).await?.len();
         if pending > 0 {
-            migrations::Migrator::up(&self.writer, None).await?;
+            // Two lines a step would be the first thing that a newcomer sees.
+            let silent = NoSubscriber::default();
+            migrations::Migrator::up(&self.writer, None).with_subscriber(silent).await?;
+            tracing::info!(steps = pending, "the schema is up to date");
         }
         Ok(pending)
     }
