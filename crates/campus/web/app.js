@@ -90,8 +90,9 @@ function filter(changes, options) {
 }
 
 /** The spelling the server warms its cache with: defaults are left out. */
-function apiPath(state) {
-  const params = new URLSearchParams({ skip: (state.page - 1) * PAGE_SIZE, limit: PAGE_SIZE });
+function apiPath(state, seen = 0) {
+  const skip = (state.page - 1) * PAGE_SIZE + seen;
+  const params = new URLSearchParams({ skip, limit: PAGE_SIZE - seen });
   for (const name of ["q", "category", "level", "min_rating"]) {
     if (state[name]) params.set(name, state[name]);
   }
@@ -352,6 +353,7 @@ async function load({ announce = false, quiet = false } = {}) {
   try {
     const { data, served: how } = await get(apiPath(state), request.signal);
     logServed(how);
+    await fill(state, data, request.signal);
     showList(state, data);
     if (announce) $("announce").textContent = `Reloaded: ${servedParts(how).join(", ")}. ${explain(how)}`;
   } catch (error) {
@@ -361,6 +363,17 @@ async function load({ announce = false, quiet = false } = {}) {
     showError(error);
   } finally {
     if (listRequest === request) $("results").removeAttribute("aria-busy");
+  }
+}
+
+/** A page of very long descriptions ends early: the rest of it is asked for. */
+async function fill(state, page, signal) {
+  const full = Math.min(PAGE_SIZE, page.total - page.skip);
+  for (let more = page.items; more.length && page.items.length < full;) {
+    const { data, served: how } = await get(apiPath(state, page.items.length), signal);
+    logServed(how);
+    more = data.items;
+    page.items.push(...more);
   }
 }
 

@@ -127,7 +127,9 @@ impl Builder {
     }
 
     /// Largest value that is cached, in bytes. A larger one is delivered and not stored. Default
-    /// 1 MiB, at most 512 MiB (what Redis can hold under one key).
+    /// 1 MiB, at most 512 MiB (what Redis can hold under one key). Give all processes of one
+    /// installation the same: one with a smaller cap cannot read larger entries, loads instead,
+    /// and removes them.
     pub fn max_entry_bytes(mut self, bytes: usize) -> Self {
         self.max_entry_bytes = bytes.min(512 << 20);
         self

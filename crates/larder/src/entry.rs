@@ -103,7 +103,7 @@ impl<'a> Payload<'a> {
     /// The value's bytes; `None` if they cannot be unpacked or are more than `most`.
     pub(crate) fn plain(self, most: usize) -> Option<Cow<'a, [u8]>> {
         match self {
-            Self::Plain(bytes) => Some(Cow::Borrowed(bytes)),
+            Self::Plain(bytes) => (bytes.len() <= most).then_some(Cow::Borrowed(bytes)),
             Self::Packed(bytes) => unpacked(bytes, most).map(Cow::Owned),
         }
     }

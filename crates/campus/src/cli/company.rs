@@ -19,8 +19,9 @@ const BELIEVED: Duration = Duration::from_secs(20);
 /// How long Redis may take to be connected before a server starts without having looked.
 const REDIS_PATIENCE: Duration = Duration::from_millis(500);
 
-/// How often a server looks whose answers Redis holds.
-const LOOKS: Duration = Duration::from_secs(60);
+/// How often a server looks whose answers Redis holds. Whatever ends everything that is cached, as
+/// a large import does, ends the name too: it is missing for so long at most.
+const LOOKS: Duration = Duration::from_secs(5);
 
 /// How long the database may take to hear that a server ends.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -76,22 +77,20 @@ pub(super) async fn stay(store: &Store, id: i64) {
 
 /// Looks whether Redis holds answers of another database, before anybody is answered from it.
 /// The database of a whole server may have been replaced: it ends what is there. Two services on
-/// two databases were started by mistake.
+/// two databases were started by mistake. Answers the name of this database.
 ///
 /// # Errors
 /// A service finds answers of another database.
-pub(super) async fn meet(config: &Config, reads: &Reads) -> Result<(), Failure> {
-    if reads.stats().redis == RedisState::Off {
-        return Ok(());
-    }
+pub(super) async fn meet(config: &Config, reads: &Reads) -> Result<String, Failure> {
+    let ours = reads.database_name().await?;
     let connected = async {
         while reads.stats().redis == RedisState::Down {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     let _ = tokio::time::timeout(REDIS_PATIENCE, connected).await;
-    if reads.whose().await? == Holds::Ours {
-        return Ok(());
+    if reads.whose(&ours).await == Holds::Ours {
+        return Ok(ours);
     }
     let shares = sharing(config);
     if config.service == Service::All {
@@ -100,8 +99,14 @@ pub(super) async fn meet(config: &Config, reads: &Reads) -> Result<(), Failure> 
              databases need a REDIS_KEY_PREFIX each"
         );
         reads.take_over().await;
-        reads.whose().await?;
-        return Ok(());
+        if reads.whose(&ours).await == Holds::Ours {
+            return Ok(ours);
+        }
+        return Err(format!(
+            "{shares} holds the answers of another database and does not take it that they are \
+             old: start again, or choose another REDIS_KEY_PREFIX"
+        )
+        .into());
     }
     Err(format!(
         "CAMPUS_ONLY: {shares} holds the answers of another database; services of one installation \
@@ -112,16 +117,17 @@ pub(super) async fn meet(config: &Config, reads: &Reads) -> Result<(), Failure> 
 }
 
 /// Goes on looking: a server on another database may start later, or have found Redis away.
-pub(super) async fn watch(reads: &Reads) {
+pub(super) async fn watch(reads: &Reads, ours: &str) {
+    let mut before = Holds::Ours;
     loop {
-        tokio::time::sleep(LOOKS).await;
-        match reads.whose().await {
-            Ok(Holds::Ours) => {}
-            Ok(Holds::Others) => tracing::error!(
+        let now = reads.whose(ours).await;
+        if now == Holds::Others && before == Holds::Ours {
+            tracing::error!(
                 "a server on another database uses the same Redis and REDIS_KEY_PREFIX: each may \
                  serve what the other has cached"
-            ),
-            Err(error) => tracing::debug!(%error, "nobody knows whose answers Redis holds"),
+            );
         }
+        before = now;
+        tokio::time::sleep(LOOKS).await;
     }
 }

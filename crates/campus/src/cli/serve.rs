@@ -22,8 +22,11 @@ use crate::store::ContentStore;
 use crate::store::Location;
 use crate::store::lock::{self, Claim, DatabaseLock};
 
-/// How long what was begun may take to end after a signal.
-const DRAIN: Duration = Duration::from_secs(10);
+/// From a signal to the end, with the delay before: many supervisors kill after 10 s.
+const LEAVING: Duration = Duration::from_secs(9);
+
+/// What was begun has this long to end, whatever the delay is.
+const LEAST_DRAIN: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(config: &Config, clock: Clock, out: &mut Output) -> Result<(), Failure> {
     let mut lock = take_lock(config)?;
@@ -37,7 +40,7 @@ pub(super) async fn run(config: &Config, clock: Clock, out: &mut Output) -> Resu
         lock.announce(&url)?;
     }
     let app = Arc::new(App::build(config, clock).await?);
-    company::meet(config, &app.reads).await?;
+    let ours = company::meet(config, &app.reads).await?;
     let place = match lock {
         Some(_) => None,
         None => Some(company::join(config, app.store(), &url).await?),
@@ -47,7 +50,7 @@ pub(super) async fn run(config: &Config, clock: Clock, out: &mut Output) -> Resu
     let signals = Signals::listen()?;
     greet(config, &app, &url, admin_password.as_deref(), out)?;
     let (warm_every, tended) = (config.warm.every, Arc::clone(&app));
-    let tending = tokio::spawn(async move { tend(&tended, warm_every, place).await });
+    let tending = tokio::spawn(async move { tend(&tended, warm_every, place, &ours).await });
     let measured = metrics.map(|listener| {
         let service = http::metrics_service(Arc::clone(&app));
         tokio::spawn(http::serve(listener, service, std::future::pending()))
@@ -68,7 +71,7 @@ pub(super) async fn run(config: &Config, clock: Clock, out: &mut Output) -> Resu
 }
 
 /// What a server does beside its requests.
-async fn tend(app: &App, warm_every: Option<Duration>, place: Option<i64>) {
+async fn tend(app: &App, warm_every: Option<Duration>, place: Option<i64>, ours: &str) {
     let warming = async {
         if let (Some(what), Some(every)) = (app.warming, warm_every) {
             app.reads.keep_warm(what, every, &app.clock).await;
@@ -79,7 +82,7 @@ async fn tend(app: &App, warm_every: Option<Duration>, place: Option<i64>) {
             company::stay(app.store(), place).await;
         }
     };
-    let watching = company::watch(&app.reads);
+    let watching = company::watch(&app.reads, ours);
     let carrying = app.store().keep_carrying_content();
     let (outbox, rules) = (app.reads.tend_outbox(), app.reads.follow_rules());
     tokio::join!(outbox, rules, warming, staying, watching, carrying);
@@ -208,7 +211,7 @@ async fn serve(listener: TcpListener, app: &Arc<App>, delay: Duration, mut signa
         tracing::info!("stopping: open requests may end");
     };
     let draining = http::serve(listener, http::service(Arc::clone(app)), stop).await;
-    let deadline = Instant::now() + DRAIN;
+    let deadline = Instant::now() + LEAVING.saturating_sub(delay).max(LEAST_DRAIN);
     app.learning.end_streams();
     if timeout_at(deadline, draining.finished()).await.is_err() {
         tracing::warn!("some requests did not end in time");

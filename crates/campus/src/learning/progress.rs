@@ -1,6 +1,7 @@
 //! What students do in their courses, and what they get for doing all of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::courses::{NO_COURSE, visible};
 use super::enrollment::{NO_ENROLLMENT, only, shown};
@@ -15,6 +16,9 @@ use crate::store::Tx;
 
 const NO_LESSON: Refusal = Refusal::NotFound("Lesson not found");
 const NO_CERTIFICATE: Refusal = Refusal::NotFound("Certificate not found");
+
+/// How exactly it is known when somebody was last here who did nothing new.
+const VISITS_APART: Duration = Duration::from_secs(3600);
 
 /// The most minutes that one report may have: a day.
 pub const MOST_MINUTES: i64 = 24 * 60;
@@ -117,7 +121,11 @@ impl Learning {
         if fresh > 0 || minutes > 0 {
             return self.visited(tx, place, visit, Milestone::of(fresh)).await;
         }
-        let is_elsewhere = visit.lesson_id.is_some() && visit.lesson_id != place.last_lesson_id;
+        // Who comes back to a lesson is there again: known to the hour, so that repeats write little.
+        let long_ago =
+            place.last_accessed_at.is_none_or(|at| at.plus(VISITS_APART) <= self.clock.now());
+        let is_elsewhere =
+            visit.lesson_id.is_some() && (visit.lesson_id != place.last_lesson_id || long_ago);
         let detail = only(tx.details(vec![place]).await?)?;
         if !is_elsewhere && !is_to_finish(&detail) {
             return Ok(detail);

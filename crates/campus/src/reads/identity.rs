@@ -1,7 +1,6 @@
 //! Whose answers Redis holds under this prefix: a server must not serve those of another database.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use larder::{CacheKey, KeyWriter, Names, Policy, Public};
@@ -9,8 +8,8 @@ use larder::{CacheKey, KeyWriter, Names, Policy, Public};
 use super::{Reads, RedisState};
 use crate::store;
 
-/// Longer than any answer lives, and read anew long before.
-const LIFE: Duration = Duration::from_secs(24 * 3600);
+/// Twice what an operator can give any answer; written anew by then at the latest.
+const LIFE: Duration = Duration::from_secs(62 * 24 * 3600);
 
 /// The name of the database that filled this cache.
 struct DatabaseKey;
@@ -23,7 +22,7 @@ impl CacheKey for DatabaseKey {
     const VERSION: u16 = 1;
 
     fn policy() -> Policy {
-        Policy::new(LIFE, LIFE)
+        Policy::new(LIFE / 2, LIFE)
     }
 
     fn segments(&self, _: &mut KeyWriter) {}
@@ -39,24 +38,26 @@ pub enum Holds {
 }
 
 impl Reads {
-    /// Looks whose answers Redis holds; says that they are ours from now on if it holds nobody's.
-    ///
-    /// # Errors
-    /// The database does not say which one it is.
-    pub async fn whose(&self) -> store::Result<Holds> {
-        if self.stats().redis != RedisState::Up {
-            return Ok(Holds::Ours);
-        }
+    /// The name by which this database is told from others.
+    pub async fn database_name(&self) -> store::Result<String> {
         let mut random = [0; 16];
         // Without randomness this database looks like another one without: it is not told apart.
         let _ = getrandom::fill(&mut random);
         let new: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        let ours = self.store.identity(&new).await?;
-        let name = ours.clone();
+        self.store.identity(&new).await
+    }
+
+    /// Looks whose answers Redis holds; says that they are ours from now on if it holds nobody's.
+    pub async fn whose(&self, ours: &str) -> Holds {
+        if self.stats().redis != RedisState::Up {
+            return Holds::Ours;
+        }
+        let name = ours.to_owned();
         let load = move || async move { Ok::<_, Infallible>(name) };
-        let found = self.cache.fresh().get_or_load(&DatabaseKey, load).await;
-        let found = found.map_or_else(|_| Arc::new(ours.clone()), |found| found.value);
-        Ok(if *found == ours { Holds::Ours } else { Holds::Others })
+        match self.cache.fresh().get_or_load(&DatabaseKey, load).await {
+            Ok(found) if *found.value != ours => Holds::Others,
+            Ok(_) | Err(_) => Holds::Ours,
+        }
     }
 
     /// Ends everything that Redis holds under this prefix, whoever it is of.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{Postgres, SECRET, Server, Sql, run};
+use crate::support::{Postgres, Redis, SECRET, Server, Sql, run};
 
 /// The variables of a program that works on this database.
 fn on(database: &str) -> [(&str, &str); 2] {
@@ -397,4 +397,20 @@ fn a_replay_of_a_moodle_plays_the_writes_of_learners_and_teachers() {
     ] {
         assert!(text.contains(row), "{row} is not in\n{text}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_leaves_the_redis_of_another_database_alone() {
+    let (redis, home, elsewhere) =
+        (Redis::start().await, TempDir::new().unwrap(), TempDir::new().unwrap());
+    let url = redis.url();
+    let shared = [("REDIS_URL", url.as_str()), ("JWT_SECRET", SECRET)];
+    let server =
+        Server::start(home.path(), &[&shared[..], &[("CAMPUS_SEED", "none")]].concat()).await;
+    fs::write(elsewhere.path().join("events.csv"), MOODLE).unwrap();
+    let folder = elsewhere.path().display().to_string();
+    let refused = run(elsewhere.path(), &shared, &["replay", "edify", &folder]);
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(told.contains("Redis holds the answers of another database"), "{told}");
+    assert!(server.stop().status.success());
 }

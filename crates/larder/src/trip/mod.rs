@@ -409,6 +409,8 @@ impl<K: CacheKey> Trip<K> {
                 if is_kept && fits {
                     self.keep_in_l1(&entry);
                     pilot.announce(Landing::Arrived(entry, Origin::Loader));
+                    // No yield here: whoever came in between would join what was loaded before them,
+                    // also where a name in doubt says that everybody loads.
                     if !self.fill(lease, &cargo).await {
                         self.release(lease).await;
                     }

@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Toggle};
 use crate::import::oulad::{self, Until};
 use crate::import::{Part, edify};
-use crate::reads::RedisState;
+use crate::reads::{Holds, RedisState};
 
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
@@ -79,7 +79,7 @@ pub(super) async fn run(
         return Err("there is nothing to play or to compare it with".into());
     }
     let _lock = beside::lock(config, "campus replay")?;
-    let app = App::build(config, clock.clone()).await?;
+    let app = connected(config, &clock).await?;
     if !app.store().begin().await?.has_no_courses().await? {
         let reason = "a replay needs a database of its own: name an empty one in DATABASE_URL";
         return Err(reason.into());
@@ -135,6 +135,12 @@ async fn connected(config: &Config, clock: &Clock) -> Result<App, Failure> {
             return Err("Redis (REDIS_URL) does not answer".into());
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let ours = app.reads.database_name().await?;
+    if app.reads.whose(&ours).await == Holds::Others {
+        let reason = "Redis holds the answers of another database, whose servers would serve those \
+                      of the replay: name another REDIS_URL or REDIS_KEY_PREFIX";
+        return Err(reason.into());
     }
     Ok(app)
 }
