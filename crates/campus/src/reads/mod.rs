@@ -409,22 +409,31 @@ impl Reads {
     }
 
     /// One line for a read, and one for what it stored. A key may name people: the log has only
-    /// its kind.
+    /// its kind. What stands inside a line is worked out only for a log that is on.
     fn tell<K: CacheKey, T>(&self, read: &Cached<T>, took: Duration) {
         let (namespace, key) = (K::NAMESPACE, K::NAME);
-        let (ms, ttl_s) = (took.as_secs_f64() * 1000.0, read.ttl().as_secs());
-        let tier = By::from(read.source).name();
+        let tier = || By::from(read.source).name();
+        let ms = || took.as_secs_f64() * 1000.0;
+        let ttl_s = || read.ttl().as_secs();
         match (self.caching, read.source) {
             (Caching::Off, _) => {}
             (Caching::On, Source::L1 | Source::L2) => {
                 let outcome = if read.is_stale { "stale" } else { "hit" };
-                tracing::debug!(target: "campus::cache::hit", namespace, key, outcome, tier, ms, ttl_s, "cache hit");
+                tracing::debug!(
+                    target: "campus::cache::hit", namespace, key, outcome,
+                    tier = tier(), ms = ms(), ttl_s = ttl_s(), "cache hit"
+                );
             }
             (Caching::On, Source::Loader | Source::Joined) => {
                 let outcome = "miss";
-                tracing::debug!(target: "campus::cache::miss", namespace, key, outcome, tier, ms, ttl_s, "cache miss");
-                if read.source == Source::Loader && ttl_s > 0 {
-                    tracing::debug!(target: "campus::cache::set", namespace, key, ttl_s, "cache set");
+                tracing::debug!(
+                    target: "campus::cache::miss", namespace, key, outcome,
+                    tier = tier(), ms = ms(), ttl_s = ttl_s(), "cache miss"
+                );
+                if read.source == Source::Loader && read.ttl() >= Duration::from_secs(1) {
+                    tracing::debug!(
+                        target: "campus::cache::set", namespace, key, ttl_s = ttl_s(), "cache set"
+                    );
                 }
             }
         }
