@@ -83,6 +83,7 @@ async fn a_change_of_one_namespace_leaves_the_others_alone() {
     let (redis, database) = (Redis::start().await, Database::default());
     let cache = Tiers::Both.cache(&redis).await;
     database.read(&cache, 1).await;
+    stored(&cache).await;
     cache.override_policy("others", lives(1));
     assert_eq!(database.read(&cache, 1).await.source, Source::L1);
 }
