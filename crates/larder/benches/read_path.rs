@@ -144,7 +144,16 @@ impl Redis {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("bound").port();
         drop(listener);
-        let child = Command::new("redis-server")
+        // On a core of its own if one is named, as a server has; else on the benchmark's.
+        let mut command = match std::env::var("LARDER_BENCH_REDIS_CORE") {
+            Ok(core) => {
+                let mut pinned = Command::new("taskset");
+                pinned.args(["-c", &core, "redis-server"]);
+                pinned
+            }
+            Err(_) => Command::new("redis-server"),
+        };
+        let child = command
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
             .stdout(Stdio::null())
             .spawn()
