@@ -26,24 +26,24 @@ const CHUNK: usize = 64 << 10;
 
 /// What is wrong with a line just now.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Faults {
+pub struct Faults {
     /// Replies come later by this much, give or take the jitter.
-    pub(crate) delay: Duration,
-    pub(crate) jitter: Duration,
+    pub delay: Duration,
+    pub jitter: Duration,
     /// A black hole: nothing passes in either direction, nothing is closed.
-    pub(crate) holds: bool,
-    pub(crate) pushes: Pushes,
+    pub holds: bool,
+    pub pushes: Pushes,
 }
 
 /// All connections of one kind.
-pub(crate) struct Line {
+pub struct Line {
     faults: watch::Sender<Faults>,
     /// How many more bytes of replies pass before the connection is reset.
     passes: AtomicUsize,
     /// Connections with a lower number are reset.
     cut_before: AtomicUsize,
     /// Connections that the client has closed.
-    pub(crate) left: AtomicUsize,
+    left: AtomicUsize,
 }
 
 impl Line {
@@ -56,24 +56,30 @@ impl Line {
         }
     }
 
-    pub(crate) fn set(&self, faults: Faults) {
+    pub fn set(&self, faults: Faults) {
         self.faults.send_replace(faults);
     }
 
-    pub(crate) fn heal(&self) {
+    pub fn heal(&self) {
         self.set(Faults::default());
     }
 
-    pub(crate) fn hold(&self) {
+    pub fn hold(&self) {
         self.set(Faults { holds: true, ..Faults::default() });
     }
 
+    /// How many connections the client has closed.
+    pub fn left(&self) -> usize {
+        self.left.load(SeqCst)
+    }
+
     /// Resets the first connection that has got this many bytes of replies from now on.
-    pub(crate) fn cut_after(&self, bytes: usize) {
+    pub fn cut_after(&self, bytes: usize) {
         self.passes.store(bytes, SeqCst);
     }
 }
 
+/// What all connections share.
 struct Lines {
     data: Line,
     backplane: Line,
@@ -81,14 +87,16 @@ struct Lines {
     connections: AtomicUsize,
 }
 
-pub(crate) struct Proxy {
+/// Carries connections as long as it lives.
+pub struct Proxy {
     port: u16,
     lines: Arc<Lines>,
     accepting: AbortHandle,
 }
 
 impl Proxy {
-    pub(crate) async fn before(target: u16) -> Self {
+    /// Leads to this port of this host.
+    pub async fn before(target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("bound").port();
         let lines = Arc::new(Lines {
@@ -106,24 +114,24 @@ impl Proxy {
         Self { port, lines, accepting: accepting.abort_handle() }
     }
 
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
-    pub(crate) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.port
     }
 
-    pub(crate) fn data(&self) -> &Line {
+    pub fn data(&self) -> &Line {
         &self.lines.data
     }
 
-    pub(crate) fn backplane(&self) -> &Line {
+    pub fn backplane(&self) -> &Line {
         &self.lines.backplane
     }
 
     /// Leads new connections to another server and resets those that there are.
-    pub(crate) fn lead_to(&self, port: u16) {
+    pub fn lead_to(&self, port: u16) {
         self.lines.target.store(port, SeqCst);
         let made = self.lines.connections.load(SeqCst);
         for line in [&self.lines.data, &self.lines.backplane] {
