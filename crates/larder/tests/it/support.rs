@@ -31,20 +31,16 @@ pub(crate) async fn redis_with_untrusted_tls() -> (Redis, String) {
     let certificate = file("cert.pem", made.cert.pem());
     let key = file("key.pem", made.signing_key.serialize_pem());
     let port = free_port();
-    let redis = Redis::start_with(&[
-        "--tls-port",
-        &port.to_string(),
-        "--tls-auth-clients",
-        "no",
-        "--tls-cert-file",
-        &certificate,
-        "--tls-ca-cert-file",
-        &certificate,
-        "--tls-key-file",
-        &key,
-    ]);
-    // It has read both files when it answers.
-    (redis.await, format!("rediss://localhost:{port}/"))
+    let tls = [
+        ["--tls-port", &port.to_string()],
+        ["--tls-auth-clients", "no"],
+        ["--tls-cert-file", &certificate],
+        ["--tls-ca-cert-file", &certificate],
+        ["--tls-key-file", &key],
+    ];
+    // It has read the files when it answers.
+    let redis = Redis::start_with(tls.as_flattened()).await;
+    (redis, format!("rediss://localhost:{port}/"))
 }
 
 /// A cached value whose version says how old it is.
