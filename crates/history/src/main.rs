@@ -6,7 +6,6 @@ mod crew;
 mod database;
 mod faults;
 mod item;
-mod line;
 mod record;
 mod report;
 mod run;

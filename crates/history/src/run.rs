@@ -9,7 +9,7 @@ use std::{
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use private_servers::Redis;
+use private_servers::{Proxy, Redis};
 use tempfile::TempDir;
 use tokio::time;
 
@@ -19,7 +19,6 @@ use crate::{
     crew::{Crew, Log, Orders},
     database::{Database, DatabaseKind},
     faults::{CutOff, Fault, Stage},
-    line::Line,
     record,
     report::{Report, Tally, Witness},
     table::Table,
@@ -120,7 +119,7 @@ async fn happen(args: &RunArgs, folder: PathBuf) -> Result<History, Failure> {
     table.create(args.keys).await?;
     let mut lines = Vec::new();
     for _ in 0..args.processes {
-        lines.push(Line::lay(redis.port()).await?);
+        lines.push(Proxy::before(redis.port()).await);
     }
     let (seed, keys, database, bug) = (args.seed, args.keys, server.url(), args.bug);
     let crew = Crew::start(Orders { seed, keys, database, folder, bug }, &lines).await?;

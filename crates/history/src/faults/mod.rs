@@ -7,10 +7,10 @@ mod server;
 use std::time::Duration;
 
 use fastrand::Rng;
-use private_servers::Redis;
+use private_servers::{Proxy, Redis};
 use tokio::time;
 
-use crate::{Failure, clock, crew::Crew, line::Line};
+use crate::{Failure, clock, crew::Crew};
 
 const LONGEST_GAP: Duration = Duration::from_millis(1_500);
 /// Trouble begins for this long, then none does, so that it shows what heals and how fast.
@@ -80,7 +80,7 @@ impl Course {
 /// What faults happen to. They come back repaired.
 pub(crate) struct Stage {
     pub(crate) redis: Redis,
-    pub(crate) lines: Vec<Line>,
+    pub(crate) lines: Vec<Proxy>,
     pub(crate) crew: Crew,
 }
 
