@@ -18,13 +18,13 @@ pub use proxy::{Faults, Line, Proxy};
 pub use pushes::Pushes;
 pub use redis::Redis;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// Where cargo builds, if this program is where cargo has built it.
-fn build_folder() -> Option<PathBuf> {
+/// The first of the folders around this program with something of this name in it. Around a test is
+/// what cargo builds.
+fn folder_with(name: impl AsRef<Path>) -> Option<PathBuf> {
     let program = std::env::current_exe().ok()?;
-    let folder = program.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file())?;
-    Some(folder.to_owned())
+    program.ancestors().find(|folder| folder.join(&name).exists()).map(Path::to_owned)
 }
 
 /// Lets other tasks of the caller's runtime go on meanwhile.

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::{
-    Port, blocking, build_folder,
+    Port, blocking, folder_with,
     process::{Failed, Process, start, start_again},
 };
 
@@ -51,8 +51,10 @@ impl Mongo {
 }
 
 fn serve(port: u16, files: &Path) -> Result<Process, Failed> {
-    let build = build_folder().expect("a test runs where cargo has built it");
-    let mut server = Command::new(build.join("nx-27017/bin/nx-27017"));
+    const PROGRAM: &str = "nx-27017/bin/nx-27017";
+    let folder =
+        folder_with(PROGRAM).expect("no nx-27017: `make setup` (scripts/setup) installs it");
+    let mut server = Command::new(folder.join(PROGRAM));
     server.args(["--host", "127.0.0.1", "--port", &port.to_string()]);
     server.arg("--data-dir").arg(files.join("data"));
     server.arg("--pid-file").arg(files.join("pid"));

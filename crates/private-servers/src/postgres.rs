@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::{
-    Port, build_folder,
+    Port, folder_with,
     process::{Failed, Process, start, start_again},
 };
 
@@ -96,7 +96,8 @@ impl Cluster {
 
     fn template(&self) -> Option<PathBuf> {
         let version = self.programs.parent()?.file_name()?.to_string_lossy();
-        Some(build_folder()?.join(format!("private-postgres-{version}")))
+        // What cargo keeps beside the programs it builds.
+        Some(folder_with(".fingerprint")?.join(format!("private-postgres-{version}")))
     }
 
     fn keep_as(&self, template: &Path) {

@@ -317,6 +317,7 @@ async fn o4_an_instructors_profile_is_new_at_once() {
         let path = format!("/instructors/{}", world.ada.id);
         world.app.put(&path).by(&world.bob).json(edit.clone()).await.refused(403);
         world.lost(&[]).await;
+        world.prime().await;
         world.app.put(&path).by(&world.ada).json(edit).await.expect(200);
         world.lost(&["teacher", "instructor"]).await;
         assert_eq!(world.json("instructor").await["expertise"], json!(["looms"]), "{tiers:?}");
