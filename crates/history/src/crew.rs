@@ -3,6 +3,7 @@
 use std::{path::PathBuf, process::Stdio, time::Duration};
 
 use clap::ValueEnum;
+use private_servers::Proxy;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
@@ -10,7 +11,7 @@ use tokio::{
     time,
 };
 
-use crate::{Failure, clock, line::Line, worker::Bug};
+use crate::{Failure, clock, worker::Bug};
 
 /// No worker takes longer to say that it has done what it was told.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
@@ -52,8 +53,8 @@ pub(crate) struct Crew {
 
 impl Crew {
     /// One worker at the end of each line.
-    pub(crate) async fn start(orders: Orders, lines: &[Line]) -> Result<Self, Failure> {
-        let lines = lines.iter().map(Line::url).collect();
+    pub(crate) async fn start(orders: Orders, lines: &[Proxy]) -> Result<Self, Failure> {
+        let lines = lines.iter().map(Proxy::url).collect();
         let mut crew = Self { orders, lines, workers: Vec::new(), logs: Vec::new() };
         for line in 0..crew.lines.len() {
             let worker = crew.spawn(line)?;

@@ -3,13 +3,12 @@
 mod check;
 mod clock;
 mod crew;
+mod database;
 mod faults;
 mod item;
-mod line;
 mod record;
 mod report;
 mod run;
-mod servers;
 mod table;
 mod worker;
 

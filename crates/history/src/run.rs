@@ -9,6 +9,7 @@ use std::{
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use private_servers::{Proxy, Redis};
 use tempfile::TempDir;
 use tokio::time;
 
@@ -16,11 +17,10 @@ use crate::{
     Failure,
     check::{Checker, Circumstances, DELTA, HEALED, Reconnect, Writes},
     crew::{Crew, Log, Orders},
+    database::{Database, DatabaseKind},
     faults::{CutOff, Fault, Stage},
-    line::Line,
     record,
     report::{Report, Tally, Witness},
-    servers::{Database, DatabaseKind, Redis},
     table::Table,
     worker::Bug,
 };
@@ -114,12 +114,12 @@ pub(crate) async fn run(args: RunArgs) -> Result<ExitCode, Failure> {
 }
 
 async fn happen(args: &RunArgs, folder: PathBuf) -> Result<History, Failure> {
-    let (redis, server) = (Redis::start().await?, Database::start(args.database)?);
+    let (redis, server) = (Redis::start().await, Database::start(args.database)?);
     let table = Table::open(&server.url()).await?;
     table.create(args.keys).await?;
     let mut lines = Vec::new();
     for _ in 0..args.processes {
-        lines.push(Line::lay(redis.port()).await?);
+        lines.push(Proxy::before(redis.port()).await);
     }
     let (seed, keys, database, bug) = (args.seed, args.keys, server.url(), args.bug);
     let crew = Crew::start(Orders { seed, keys, database, folder, bug }, &lines).await?;

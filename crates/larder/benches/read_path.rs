@@ -6,13 +6,14 @@ use std::{
     cell::Cell,
     convert::Infallible,
     hint::black_box,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::Arc,
     time::Duration,
 };
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use larder::{Cache, CacheKey, KeyWriter, L2State, Policy, Public, Source, Tag, Tags};
+use private_servers::Redis;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
@@ -137,40 +138,15 @@ fn l1_hit(criterion: &mut Criterion) {
     group.finish();
 }
 
-struct Redis(Child, u16);
-
-impl Redis {
-    fn start() -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("bound").port();
-        drop(listener);
-        // On a core of its own if one is named, as a server has; else on the benchmark's.
-        let mut command = match std::env::var("LARDER_BENCH_REDIS_CORE") {
-            Ok(core) => {
-                let mut pinned = Command::new("taskset");
-                pinned.args(["-c", &core, "redis-server"]);
-                pinned
-            }
-            Err(_) => Command::new("redis-server"),
-        };
-        let child = command
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is not installed: `make setup` installs it");
-        Self(child, port)
+/// On a core of its own if one is named, as a server has; else on the benchmark's.
+async fn server() -> Redis {
+    let redis = Redis::start().await;
+    if let Ok(core) = std::env::var("LARDER_BENCH_REDIS_CORE") {
+        let (mut taskset, id) = (Command::new("taskset"), redis.process_id().to_string());
+        let all_threads = taskset.args(["-a", "-c", "-p", &core, &id]).stdout(Stdio::null());
+        assert!(all_threads.status().expect("taskset").success(), "core {core}");
     }
-
-    fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/", self.1)
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    redis
 }
 
 /// A client of its own, and on the server what the bare reads ask for.
@@ -199,7 +175,8 @@ async fn filled_connection(url: &str) -> redis::aio::MultiplexedConnection {
 }
 
 fn l2_hit(criterion: &mut Criterion) {
-    let (ids, rt, redis) = (Ids(Cell::new(1)), runtime(), Redis::start());
+    let (ids, rt) = (Ids(Cell::new(1)), runtime());
+    let redis = rt.block_on(server());
     let cache = rt.block_on(async {
         let cache = Cache::builder()
             .redis(&redis.url())

@@ -367,7 +367,7 @@ async fn an_event_whose_commit_was_overtaken_is_heard_once_by_all() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn listeners_wait_for_a_database_that_is_away_and_miss_nothing() {
-    let cluster = Postgres::start();
+    let mut cluster = Postgres::start();
     let school = School::on(TestApp::with(on(&cluster)).await).await;
     let mut stream = listen(&school.app, &school.topic()).by(&school.ada).listen().await;
     school.rename("Before").await;

@@ -9,8 +9,8 @@ use campus::config::Settings;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, Line, Person, Postgres, Redis, Sql, TestApp, content, course, on_redis, on_redis_alone,
-    until,
+    Answer, Person, Postgres, Proxy, Redis, Sql, TestApp, content, course, on_redis,
+    on_redis_alone, until,
 };
 
 /// Two teachers with a course and an article each, a student in the first course, and every read
@@ -37,7 +37,7 @@ type Servers = (Option<Redis>, Option<Postgres>);
 struct Beside {
     app: TestApp,
     /// Its way to Redis, if that can be cut.
-    line: Option<Line>,
+    line: Option<Proxy>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -70,10 +70,10 @@ impl Tiers {
         let settings = || Settings { database_url: database_url.clone(), ..on_redis(&redis) };
         let app = TestApp::with(settings()).await.connected().await;
         let line = match self {
-            Self::TwoCut => Some(Line::before(&redis).await),
+            Self::TwoCut => Some(Proxy::before(redis.port()).await),
             _ => None,
         };
-        let url = line.as_ref().map_or_else(|| redis.url(), |line| line.url.clone());
+        let url = line.as_ref().map_or_else(|| redis.url(), |line| line.url());
         let beside = app.twin(Settings { redis_url: Some(url), ..settings() });
         let beside = Beside { app: beside.await.connected().await, line };
         (app, Some(beside), (Some(redis), cluster))
@@ -181,7 +181,7 @@ impl World {
         };
         until("every read is a hit", primed).await;
         if let Some(line) = self.beside.as_ref().and_then(|beside| beside.line.as_ref()) {
-            line.cut();
+            line.backplane().hold();
         }
     }
 
@@ -200,7 +200,7 @@ impl World {
                 !seen.header("cache-status").ends_with("detail=L1")
             })
             .await;
-            line.mend();
+            line.backplane().heal();
             return;
         }
         let kept = self.reads().into_iter().map(|(name, ..)| name);
@@ -317,6 +317,7 @@ async fn o4_an_instructors_profile_is_new_at_once() {
         let path = format!("/instructors/{}", world.ada.id);
         world.app.put(&path).by(&world.bob).json(edit.clone()).await.refused(403);
         world.lost(&[]).await;
+        world.prime().await;
         world.app.put(&path).by(&world.ada).json(edit).await.expect(200);
         world.lost(&["teacher", "instructor"]).await;
         assert_eq!(world.json("instructor").await["expertise"], json!(["looms"]), "{tiers:?}");

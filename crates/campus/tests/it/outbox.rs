@@ -376,7 +376,7 @@ async fn what_one_process_writes_the_next_read_on_another_one_has() {
 
 #[tokio::test]
 async fn with_the_database_down_nothing_is_read_from_a_redis_that_comes_back() {
-    let cluster = Postgres::start();
+    let mut cluster = Postgres::start();
     let redis = Redis::start().await;
     let servers = Servers::on(cluster.url(), &redis);
     let server = servers.start(&[]).await;

@@ -152,7 +152,7 @@ async fn the_categories_are_the_same_on_postgresql_as_on_sqlite() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_postgresql_reads_are_503_after_the_configured_wait_and_hits_go_on() {
-    let cluster = Postgres::start();
+    let mut cluster = Postgres::start();
     let app =
         TestApp::with(Settings { database_timeout_ms: Some("100".to_owned()), ..on(&cluster) })
             .await;
@@ -173,7 +173,7 @@ async fn without_postgresql_reads_are_503_after_the_configured_wait_and_hits_go_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_whose_requests_hold_every_connection_is_still_well() {
-    let cluster = Postgres::start();
+    let mut cluster = Postgres::start();
     let app = TestApp::with(on(&cluster)).await;
     let held = join_all((0..16).map(|_| app.app.store().begin())).await;
     assert!(held.iter().all(Result::is_ok), "the pool has 16 connections");

@@ -4,8 +4,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where people write.
-const WRITTEN: [&str; 6] =
-    ["campus/src", "campus/tests", "history/src", "history/tests", "larder/src", "larder/tests"];
+const WRITTEN: [&str; 7] = [
+    "campus/src",
+    "campus/tests",
+    "history/src",
+    "history/tests",
+    "larder/src",
+    "larder/tests",
+    "private-servers/src",
+];
+
+/// What is no test.
+const CODE: [&str; 4] = ["campus/src", "history/src", "larder/src", "private-servers/src"];
 
 /// A source file: its path from the crates' folder, and its text.
 pub(crate) struct Source {
@@ -76,7 +86,7 @@ fn every_file_begins_by_saying_what_it_is_for() {
 
 #[test]
 fn no_file_is_longer_than_500_lines_of_code() {
-    for source in sources(&["campus/src", "history/src", "larder/src"]) {
+    for source in sources(&CODE) {
         let tests = source.text.lines().position(|line| line.starts_with("#[cfg(test)]"));
         let lines = tests.unwrap_or_else(|| source.text.lines().count());
         let is_tests = source.path.ends_with("/tests.rs");
@@ -99,7 +109,7 @@ fn nothing_prints_past_the_output_and_nothing_is_left_undone() {
     // Tests that say how much they have tried.
     let allowed = ["larder/src/fuzzing/runs.rs", "larder/src/model/", "larder/src/schedules/"];
     let words = ["println!", "print!", "eprintln!", "eprint!", "dbg!", "todo!", "unimplemented!"];
-    forbid(&["campus/src", "history/src", "larder/src"], &words, &allowed);
+    forbid(&CODE, &words, &allowed);
 }
 
 #[test]
@@ -130,7 +140,15 @@ fn only_the_configuration_reads_the_environment() {
     let allowed =
         ["campus/src/config/", "larder/src/fuzzing/runs.rs", "larder/src/protocol/bugs.rs"];
     let words = ["env::var", "env::vars", "env::vars_os"];
-    forbid(&["campus/src", "history/src", "larder/src"], &words, &allowed);
+    forbid(&CODE, &words, &allowed);
+}
+
+#[test]
+fn tests_have_their_servers_from_one_place() {
+    let allowed = ["private-servers/src/", "campus/tests/it/tidy.rs"];
+    forbid(&WRITTEN, &["\"redis-server\"", "\"initdb\"", "\"pg_ctl\""], &allowed);
+    forbid(&["larder/benches"], &["\"redis-server\""], &[]);
+    forbid(&["campus/src", "larder/src"], &["private_servers"], &[]);
 }
 
 #[test]

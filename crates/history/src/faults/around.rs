@@ -2,38 +2,44 @@
 
 use std::time::Duration;
 
+use private_servers::Proxy;
 use rustix::process::Signal;
 use tokio::time;
 
 use super::{Course, CutOff, Fault};
-use crate::{
-    Failure, clock,
-    crew::Crew,
-    line::{Line, State},
-};
+use crate::{Failure, clock, crew::Crew};
 
 const LONGEST_CUT: Duration = Duration::from_secs(2);
 const LONGEST_FREEZE: Duration = Duration::from_secs(2);
 
 /// Troubles one line after the other.
-pub(super) async fn trouble_lines(lines: &[Line], mut course: Course) -> Vec<Fault> {
+pub(super) async fn trouble_lines(lines: &[Proxy], mut course: Course) -> Vec<Fault> {
     while course.goes_on().await {
         let at = course.rng.usize(..lines.len());
-        let line = &lines[at];
-        let (state, name) = match course.rng.u8(..3) {
-            0 => (State::Cut, "one worker cut off from redis"),
-            1 => (State::Silent, "one worker's line to redis silent"),
-            _ => (State::BackplaneSilent, "one worker's backplane silent"),
-        };
+        let (line, kind) = (&lines[at], course.rng.u8(..3));
         let from = clock::now();
-        line.set(state);
+        let name = match kind {
+            0 => {
+                line.cut();
+                "one worker cut off from redis"
+            }
+            1 => {
+                line.data().hold();
+                line.backplane().hold();
+                "one worker's line to redis silent"
+            }
+            _ => {
+                line.backplane().hold();
+                "one worker's backplane silent"
+            }
+        };
         course.sleep(LONGEST_CUT).await;
         let mut cut_off = None;
-        if state == State::Cut {
+        if kind == 0 {
             line.emptied().await;
             cut_off = Some((CutOff::Line(at), clock::now()));
         }
-        line.set(State::Open);
+        line.mend();
         // The other workers go on, and heal what this one leaves.
         course.faults.push(Fault { cut_off, ..Fault::over(name, false, from) });
     }

@@ -7,9 +7,10 @@ mod server;
 use std::time::Duration;
 
 use fastrand::Rng;
+use private_servers::{Proxy, Redis};
 use tokio::time;
 
-use crate::{Failure, clock, crew::Crew, line::Line, servers::Redis};
+use crate::{Failure, clock, crew::Crew};
 
 const LONGEST_GAP: Duration = Duration::from_millis(1_500);
 /// Trouble begins for this long, then none does, so that it shows what heals and how fast.
@@ -79,7 +80,7 @@ impl Course {
 /// What faults happen to. They come back repaired.
 pub(crate) struct Stage {
     pub(crate) redis: Redis,
-    pub(crate) lines: Vec<Line>,
+    pub(crate) lines: Vec<Proxy>,
     pub(crate) crew: Crew,
 }
 
@@ -96,7 +97,7 @@ impl Stage {
             around::trouble_lines(&self.lines, course(2)),
             around::trouble_workers(&mut self.crew, course(3)),
         );
-        let mut faults = redis?;
+        let mut faults = redis;
         faults.extend(lines);
         faults.extend(crew?);
         faults.sort_by_key(|fault| fault.from);

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use rustix::process::Signal;
+use private_servers::Redis;
 use tokio::time;
 
 use super::{Course, CutOff, Fault};
-use crate::{Failure, clock, servers::Redis, worker::PREFIX};
+use crate::{clock, worker::PREFIX};
 
 const LONGEST_OUTAGE: Duration = Duration::from_millis(1_500);
 /// What an old RDB takes back at most.
@@ -83,44 +83,46 @@ impl Kind {
 }
 
 /// Troubles Redis until the course ends.
-pub(super) async fn trouble(redis: &mut Redis, mut course: Course) -> Result<Vec<Fault>, Failure> {
+pub(super) async fn trouble(redis: &mut Redis, mut course: Course) -> Vec<Fault> {
     while course.goes_on().await {
         let kind = KINDS[course.rng.usize(..KINDS.len())];
         if matches!(kind, Kind::KilledAndOld) {
-            redis.command::<()>(&["SAVE"]).await?;
+            redis.command::<()>(&["SAVE"]).await;
             course.sleep(LONGEST_LOSS).await;
         }
         let from = clock::now();
-        happen(redis, kind, &mut course).await?;
+        happen(redis, kind, &mut course).await;
         let cut_off = kind.cuts_everybody_off().then_some((CutOff::Everybody, from));
         let fault = Fault::over(kind.name(), kind.delays_healing(), from);
         course.faults.push(Fault { cut_off, ..fault });
     }
-    Ok(course.faults)
+    course.faults
 }
 
-async fn happen(redis: &mut Redis, kind: Kind, course: &mut Course) -> Result<(), Failure> {
+async fn happen(redis: &mut Redis, kind: Kind, course: &mut Course) {
     let sequence = format!("{PREFIX}~seq");
     match kind {
         Kind::KilledAndEmpty | Kind::KilledAndOld => {
-            redis.kill()?;
+            redis.kill();
             course.sleep(LONGEST_OUTAGE).await;
-            redis.restart(matches!(kind, Kind::KilledAndOld)).await
+            if matches!(kind, Kind::KilledAndEmpty) {
+                redis.forget_what_was_saved();
+            }
+            redis.restart().await;
         }
         Kind::Stopped => {
-            redis.signal(Signal::STOP)?;
+            redis.hang();
             course.sleep(LONGEST_HANG).await;
-            redis.signal(Signal::CONT)
+            redis.resume();
         }
         Kind::Flushed => redis.command(&["FLUSHALL"]).await,
         Kind::ScriptsFlushed => redis.command(&["SCRIPT", "FLUSH"]).await,
         Kind::BackplanesKilled => kill_clients(redis, "pubsub").await,
         Kind::BackplanesKilledAgainAndAgain => {
             for _ in 0..course.rng.u32(2..20) {
-                kill_clients(redis, "pubsub").await?;
+                kill_clients(redis, "pubsub").await;
                 course.sleep(Duration::from_millis(200)).await;
             }
-            Ok(())
         }
         Kind::ConnectionsKilled => kill_clients(redis, "normal").await,
         Kind::SequenceDeleted => redis.command(&["DEL", &sequence]).await,
@@ -136,40 +138,34 @@ async fn happen(redis: &mut Redis, kind: Kind, course: &mut Course) -> Result<()
     }
 }
 
-async fn kill_clients(redis: &Redis, kind: &str) -> Result<(), Failure> {
+async fn kill_clients(redis: &Redis, kind: &str) {
     redis.command(&["CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes"]).await
 }
 
 /// Sends commands for every second of the keys with this pattern. The key stands second.
-async fn some_keys(
-    redis: &Redis,
-    course: &mut Course,
-    pattern: &str,
-    commands: &[&[&str]],
-) -> Result<(), Failure> {
-    let keys: Vec<String> = redis.command(&["KEYS", &format!("{PREFIX}{pattern}")]).await?;
+async fn some_keys(redis: &Redis, course: &mut Course, pattern: &str, commands: &[&[&str]]) {
+    let keys: Vec<String> = redis.command(&["KEYS", &format!("{PREFIX}{pattern}")]).await;
     for key in keys.iter().filter(|_| course.rng.bool()) {
         for command in commands {
             let rest = command.get(2..).unwrap_or_default();
             let command: Vec<&str> = [&command[..1], &[key.as_str()], rest].concat();
             // A key that is gone meanwhile, or is a list already.
-            let _ = redis.command::<redis::Value>(&command).await;
+            let _ = redis.try_command(&command).await;
         }
     }
-    Ok(())
 }
 
-async fn run_short(redis: &Redis, course: &mut Course) -> Result<(), Failure> {
-    let info: String = redis.command(&["INFO", "memory"]).await?;
+async fn run_short(redis: &Redis, course: &mut Course) {
+    let info: String = redis.command(&["INFO", "memory"]).await;
     let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")?.parse::<u64>().ok());
     let limit = used.unwrap_or(1 << 20) * course.rng.u64(90..105) / 100;
-    redis.command::<()>(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await?;
-    redis.command::<()>(&["CONFIG", "SET", "maxmemory", &limit.to_string()]).await?;
+    redis.command::<()>(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await;
+    redis.command::<()>(&["CONFIG", "SET", "maxmemory", &limit.to_string()]).await;
     course.sleep(LONGEST_SHORTAGE).await;
     redis.command(&["CONFIG", "SET", "maxmemory", "0"]).await
 }
 
-async fn publish_garbage(redis: &Redis, course: &mut Course) -> Result<(), Failure> {
+async fn publish_garbage(redis: &Redis, course: &mut Course) {
     let channel = format!("{PREFIX}~inv:0");
     for _ in 0..course.rng.u32(1..50) {
         let length = course.rng.usize(..60);
@@ -177,8 +173,7 @@ async fn publish_garbage(redis: &Redis, course: &mut Course) -> Result<(), Failu
         if course.rng.bool() {
             text = format!("{} {text}", course.rng.u64(..));
         }
-        redis.command::<()>(&["PUBLISH", &channel, &text]).await?;
+        redis.command::<()>(&["PUBLISH", &channel, &text]).await;
         time::sleep(Duration::from_millis(1)).await;
     }
-    Ok(())
 }

@@ -13,11 +13,11 @@ use std::{
 
 use larder::{Ack, Cache, Clock, Names, Outcome, PolicyOverride, Source};
 use parking_lot::Mutex;
+use private_servers::{Faults, Proxy};
 use tokio::time::sleep;
 
 use crate::{
     drill::{PATIENCE, patient_process, process},
-    proxy::{Faults, Proxy},
     report::{Fault, Line, Spread},
     support::{Database, Doc, DocKey, Redis, Tiers, built, doc, until},
     truth::Truth,

@@ -9,8 +9,6 @@ mod network;
 #[path = "../it/outbox_table.rs"]
 mod outbox_table;
 mod processes;
-mod proxy;
-mod pushes;
 mod refusals;
 mod report;
 mod restarts;

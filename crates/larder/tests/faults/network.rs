@@ -2,18 +2,16 @@
 
 use std::{
     convert::Infallible,
-    sync::atomic::Ordering::SeqCst,
     time::{Duration, Instant},
 };
 
 use larder::{CacheKey, KeyWriter, L2State, Policy, Public, Source};
+use private_servers::{Faults, Proxy, Pushes};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
 use crate::{
     drill::{Drill, Setup, patient_process, process},
-    proxy::{Faults, Proxy},
-    pushes::Pushes,
     report::{Fault, Line},
     restarts::seconds,
     support::{Redis, until},
@@ -152,9 +150,9 @@ async fn a_half_open_connection_is_dropped_and_made_anew() {
     let began = Instant::now();
     proxy.data().hold();
     proxy.backplane().hold();
-    until("the data connection is dropped", || proxy.data().left.load(SeqCst) > 0).await;
+    until("the data connection is dropped", || proxy.data().left() > 0).await;
     let data = began.elapsed();
-    until("the backplane is dropped", || proxy.backplane().left.load(SeqCst) > 0).await;
+    until("the backplane is dropped", || proxy.backplane().left() > 0).await;
     let backplane = began.elapsed();
     sleep(Duration::from_millis(500)).await;
     assert_eq!(drill.reader.stats().l2, L2State::Down);

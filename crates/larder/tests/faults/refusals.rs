@@ -232,7 +232,7 @@ async fn a_redis_that_is_loading_its_data_is_waited_for() {
     drill.fault_begins();
     redis.kill();
     let slowly = ["--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024"];
-    redis.restart_with(&slowly);
+    redis.restart_with(&slowly).await;
     let began = Instant::now();
     let loading = async || {
         let refused = redis.try_command(&["GET", "x"]).await;

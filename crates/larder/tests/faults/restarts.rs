@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use larder::{Ack, L2State, Source};
+use private_servers::Proxy;
 use tokio::time::sleep;
 
 use crate::{
     drill::{DELTA, Drill, Setup},
-    proxy::Proxy,
     report::Fault,
     support::{Redis, until},
 };

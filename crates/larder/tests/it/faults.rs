@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use larder::{Ack, Cache, L2State, Source, Tag};
 
-use crate::support::{Database, Redis, Tiers, built, counted, doc, until};
+use crate::support::{
+    Database, Redis, Tiers, built, counted, doc, redis_with_untrusted_tls, until,
+};
 
 /// More than a read's Redis budget (100 ms) plus a load; what no read here may exceed.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -172,7 +174,7 @@ async fn a_wrong_password_is_an_outage_and_not_an_error() {
 
 #[tokio::test]
 async fn a_certificate_that_nobody_trusts_is_an_outage_and_not_a_panic() {
-    let (_redis, url) = Redis::start_with_untrusted_tls().await;
+    let (_redis, url) = redis_with_untrusted_tls().await;
     let cache = Cache::builder().redis(&url).expect("valid").build().expect("valid");
     let database = Database::default();
     tokio::time::sleep(Duration::from_millis(600)).await; // some attempts to connect

@@ -18,7 +18,7 @@ impl LostAnswer {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("a bound socket").port();
         let armed = Arc::new(AtomicBool::new(false));
-        let (way, to) = (Arc::clone(&armed), cluster.port);
+        let (way, to) = (Arc::clone(&armed), cluster.port());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 if let Ok(server) = TcpStream::connect(("127.0.0.1", to)).await {
@@ -26,7 +26,7 @@ impl LostAnswer {
                 }
             }
         });
-        Self { url: format!("postgres://campus@127.0.0.1:{port}/postgres"), armed }
+        Self { url: cluster.url_by_way_of(port), armed }
     }
 
     /// The next COMMIT is made, and its connection ends before anybody hears of it.

@@ -1,14 +1,11 @@
 //! What the tests share: an application of their own, its people and courses, and waiting for things.
 
 mod api;
-mod line;
 mod listener;
 mod lost_answer;
 #[cfg(feature = "mongo")]
 mod mongo;
-mod postgres;
 mod process;
-mod redis;
 mod school;
 mod sql;
 
@@ -31,14 +28,12 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 pub(crate) use api::{Answer, Api, Asked};
-pub(crate) use line::Line;
 pub(crate) use listener::{Heard, Listener};
 pub(crate) use lost_answer::LostAnswer;
 #[cfg(feature = "mongo")]
 pub(crate) use mongo::Mongo;
-pub(crate) use postgres::Postgres;
+pub(crate) use private_servers::{Postgres, Proxy, Redis, free_port};
 pub(crate) use process::{Server, run, run_for};
-pub(crate) use redis::{Redis, free_port};
 pub(crate) use school::School;
 pub(crate) use sql::Sql;
 

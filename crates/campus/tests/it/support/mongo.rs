@@ -1,42 +1,31 @@
-//! A MongoDB of one test alone, which may be killed and stopped: nx-27017 speaks its protocol.
+//! MongoDB for course content: the settings that name it, and a look past the application.
 
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::ops::{Deref, DerefMut};
 
 use campus::config::Settings;
 use mongodb::bson::{Document, doc};
 use mongodb::{Client, Collection};
-use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 
-use super::{free_port, until};
+/// `mongo.kill()`, `mongo.restart()`: the server itself.
+pub(crate) struct Mongo(private_servers::Mongo);
 
-/// On a free port; what it has outlives a restart.
-pub(crate) struct Mongo {
-    child: Child,
-    port: u16,
-    folder: TempDir,
+impl Deref for Mongo {
+    type Target = private_servers::Mongo;
+
+    fn deref(&self) -> &private_servers::Mongo {
+        &self.0
+    }
+}
+
+impl DerefMut for Mongo {
+    fn deref_mut(&mut self) -> &mut private_servers::Mongo {
+        &mut self.0
+    }
 }
 
 impl Mongo {
     pub(crate) async fn start() -> Self {
-        let folder = TempDir::new().expect("a temporary folder");
-        let port = free_port();
-        let child = spawn(port, &folder);
-        let mongo = Self { child, port, folder };
-        mongo.answers().await;
-        mongo
-    }
-
-    /// It opens its port some seconds after its start.
-    async fn answers(&self) {
-        let address = ("127.0.0.1", self.port);
-        let answers = async || tokio::net::TcpStream::connect(address).await.is_ok();
-        until("nx-27017 answers", answers).await;
-    }
-
-    pub(crate) fn url(&self) -> String {
-        format!("mongodb://127.0.0.1:{}/", self.port)
+        Self(private_servers::Mongo::start().await)
     }
 
     /// Settings for course content in it.
@@ -60,53 +49,4 @@ impl Mongo {
         let version = found.expect("it answers")?.get("version")?.clone();
         version.as_i64().or(version.as_i32().map(i64::from))
     }
-
-    pub(crate) fn kill(&mut self) {
-        self.child.kill().expect("the server was running");
-        self.child.wait().expect("the server ends");
-    }
-
-    /// Starts again on the same port, with what it had.
-    pub(crate) async fn restart(&mut self) {
-        self.child = spawn(self.port, &self.folder);
-        self.answers().await;
-    }
-
-    /// Stops answering without closing anything.
-    pub(crate) fn hang(&self) {
-        self.signal(Signal::STOP);
-    }
-
-    pub(crate) fn resume(&self) {
-        self.signal(Signal::CONT);
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("the server is there");
-    }
-}
-
-impl Drop for Mongo {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn spawn(port: u16, folder: &TempDir) -> Child {
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../nx-27017/bin/nx-27017");
-    let own = |name: &str| folder.path().join(name);
-    Command::new(&program)
-        .args(["--host", "127.0.0.1", "--port", &port.to_string()])
-        .arg("--data-dir")
-        .arg(own("data"))
-        .arg("--log-file")
-        .arg(own("log"))
-        .arg("--pid-file")
-        .arg(own("pid"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap_or_else(|e| panic!("{}: {e}: `make setup` installs it", program.display()))
 }

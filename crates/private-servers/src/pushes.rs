@@ -5,7 +5,7 @@ const MESSAGE: &[u8] = b">3\r\n$7\r\nmessage\r\n";
 
 /// What becomes of the messages on the backplane.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) enum Pushes {
+pub enum Pushes {
     #[default]
     Pass,
     Lost,
