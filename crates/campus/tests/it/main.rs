@@ -31,6 +31,8 @@ mod races;
 mod ratings;
 mod real_data;
 mod requirements;
+#[cfg(feature = "mongo")]
+mod restored;
 mod rolling;
 mod scripts;
 mod services;
