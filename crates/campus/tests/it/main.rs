@@ -41,5 +41,6 @@ mod statements;
 mod support;
 mod texts;
 mod tidy;
+mod upgrades;
 mod viewers;
 mod visibility;
