@@ -188,6 +188,12 @@ fn show_brought(brought: &Brought, out: &mut Output) -> std::io::Result<()> {
         out.remark(&lost.to_string());
     }
     out.line(&format!("{} documents are back in the database", brought.documents))?;
+    if brought.ids_alone > 0 {
+        out.line(&format!(
+            "of {} that were lost, and deleted or in a deleted course, the ids are",
+            brought.ids_alone
+        ))?;
+    }
     if brought.lost.is_empty() {
         return out.line("go on with CONTENT_STORE=sql");
     }
@@ -202,5 +208,9 @@ fn brought_as_json(brought: &Brought) -> Value {
         let Lost { course_id, version, found } = lost;
         json!({"course_id": course_id, "database_version": version, "mongodb_version": found})
     });
-    json!({"documents": brought.documents, "lost": lost.collect::<Vec<Value>>()})
+    json!({
+        "documents": brought.documents,
+        "ids_alone": brought.ids_alone,
+        "lost": lost.collect::<Vec<Value>>(),
+    })
 }

@@ -214,6 +214,46 @@ async fn find<C: ConnectionTrait>(
     }
 }
 
+/// What is left of a lost document: its ids. None that anybody has met may come to mean another
+/// lesson.
+pub(super) async fn remains<C: ConnectionTrait>(
+    db: &C,
+    row: Model,
+    found: Option<Document>,
+) -> Result<StoredContent> {
+    let lost = row.lost(found.as_ref());
+    let outline: Outline =
+        serde_json::from_str(&row.outline).map_err(|e| Error::corrupt(e.to_string()))?;
+    let highest = highest_id_met(db, row.course_id).await?;
+    let next_id = found.map_or(0, |found| found.content.next_id).max(highest + 1);
+    let content = Content::of_ids(&outline, next_id);
+    Ok(StoredContent { lost: Some(lost), ..row.with(content) })
+}
+
+/// Of the modules and lessons that students of a course have done or been at.
+async fn highest_id_met<C: ConnectionTrait>(db: &C, course_id: i64) -> Result<i64> {
+    use enrollments::Column as Place;
+    use lesson_completions::Column as Done;
+    let places = || enrollments::Entity::find().filter(Place::CourseId.eq(course_id));
+    let their_ids = places().select_only().column(Place::Id).into_query();
+    let done: Option<(Option<i64>, Option<i64>)> = lesson_completions::Entity::find()
+        .select_only()
+        .column_as(Done::LessonId.max(), "lesson")
+        .column_as(Done::ModuleId.max(), "module")
+        .filter(Done::EnrollmentId.in_subquery(their_ids))
+        .into_tuple()
+        .one(db)
+        .await?;
+    let last: Option<Option<i64>> = places()
+        .select_only()
+        .column_as(Place::LastLessonId.max(), "lesson")
+        .into_tuple()
+        .one(db)
+        .await?;
+    let (lesson, module) = done.unwrap_or_default();
+    Ok([lesson, module, last.flatten()].into_iter().flatten().max().unwrap_or(0))
+}
+
 /// Writes the document as the version after `version`.
 pub(super) async fn save_content<C: ConnectionTrait>(
     db: &C,
@@ -389,48 +429,10 @@ impl Tx {
             }
             // Nobody has written since it was asked for: there is no such document.
             Some(fetched) if fetched.wanted == row.version => {
-                ToEdit::Here(Some(self.remains(row, fetched.document).await?))
+                ToEdit::Here(Some(remains(&self.0, row, fetched.document).await?))
             }
             _ => ToEdit::Elsewhere(row.version),
         })
-    }
-
-    /// What is left of a lost document: its ids. None that anybody has met may come to mean
-    /// another lesson.
-    async fn remains(&self, row: Model, found: Option<Document>) -> Result<StoredContent> {
-        let lost = row.lost(found.as_ref());
-        let outline: Outline =
-            serde_json::from_str(&row.outline).map_err(|e| Error::corrupt(e.to_string()))?;
-        let highest = self.highest_id_met(row.course_id).await?;
-        let next_id = found.map_or(0, |found| found.content.next_id).max(highest + 1);
-        let content = Content::of_ids(&outline, next_id);
-        Ok(StoredContent { lost: Some(lost), ..row.with(content) })
-    }
-
-    /// Of the modules and lessons that students of a course have done or been at.
-    async fn highest_id_met(&self, course_id: i64) -> Result<i64> {
-        use enrollments::Column as Place;
-        use lesson_completions::Column as Done;
-        let places = || enrollments::Entity::find().filter(Place::CourseId.eq(course_id));
-        let done: Option<(Option<i64>, Option<i64>)> = lesson_completions::Entity::find()
-            .select_only()
-            .column_as(Done::LessonId.max(), "lesson")
-            .column_as(Done::ModuleId.max(), "module")
-            .filter(
-                Done::EnrollmentId
-                    .in_subquery(places().select_only().column(Place::Id).into_query()),
-            )
-            .into_tuple()
-            .one(&self.0)
-            .await?;
-        let last: Option<Option<i64>> = places()
-            .select_only()
-            .column_as(Place::LastLessonId.max(), "lesson")
-            .into_tuple()
-            .one(&self.0)
-            .await?;
-        let (lesson, module) = done.unwrap_or_default();
-        Ok([lesson, module, last.flatten()].into_iter().flatten().max().unwrap_or(0))
     }
 
     pub async fn save_content(

@@ -8,7 +8,7 @@ use sea_orm::{
     ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
 };
 
-use super::content::{ContentStore, ELSEWHERE, LOOKS, is_here};
+use super::content::{ContentStore, ELSEWHERE, LOOKS, is_here, remains};
 use super::tables::course_contents::{Column, Entity};
 use super::{Error, Lost, Result, Store};
 
@@ -51,6 +51,9 @@ pub enum How {
 #[derive(Debug, Default)]
 pub struct Brought {
     pub documents: u64,
+    /// Lost ones of deleted courses, or deleted before: of these the ids are back, the rest is
+    /// for nobody to read.
+    pub ids_alone: u64,
     /// Those that are not there at the version of their rows.
     pub lost: Vec<Lost>,
 }
@@ -60,6 +63,15 @@ pub struct Brought {
 struct State {
     version: i64,
     has_document: bool,
+    /// Neither the content nor its course is deleted.
+    is_shown: bool,
+}
+
+/// What became of one document.
+enum Back {
+    Whole,
+    IdsAlone,
+    Lost(Lost),
 }
 
 impl How {
@@ -78,6 +90,8 @@ impl How {
             (Some(row), Some(found)) if row.has_document => {
                 (found >= row.version).then_some(Self::KeptOut)
             }
+            // Nobody can read it, nor has to.
+            (Some(row), _) if !row.is_shown => None,
             (Some(row), Some(found)) => (found != row.version).then_some(Self::OtherVersion),
             (Some(row), None) => (!row.has_document).then_some(Self::Missing),
             (None, None) => None,
@@ -217,11 +231,12 @@ impl Store {
                 return Ok(brought);
             };
             after = *last;
-            for (course_id, State { version, has_document }) in states {
-                if !has_document {
-                    match self.bring_back(course_id, version).await? {
-                        None => brought.documents += 1,
-                        lost => brought.lost.extend(lost),
+            for (course_id, state) in states {
+                if !state.has_document {
+                    match self.bring_back(course_id, state).await? {
+                        Back::Whole => brought.documents += 1,
+                        Back::IdsAlone => brought.ids_alone += 1,
+                        Back::Lost(lost) => brought.lost.push(lost),
                     }
                 }
                 done += 1;
@@ -230,15 +245,20 @@ impl Store {
         }
     }
 
-    async fn bring_back(&self, course_id: i64, version: i64) -> Result<Option<Lost>> {
-        let document = match self.content.fetch(course_id).await? {
-            Some(found) if found.version == version => found,
-            found => {
+    async fn bring_back(&self, course_id: i64, state: State) -> Result<Back> {
+        let State { version, is_shown, .. } = state;
+        let row = Entity::find_by_id(course_id).one(&self.reader).await?;
+        let (content, back) = match (self.content.fetch(course_id).await?, row) {
+            (Some(found), _) if found.version == version => (found.content, Back::Whole),
+            (found, Some(row)) if !is_shown => {
+                (remains(&self.reader, row, found).await?.content, Back::IdsAlone)
+            }
+            (found, _) => {
                 let found = found.map(|found| found.version);
-                return Ok(Some(Lost { course_id, version, found }));
+                return Ok(Back::Lost(Lost { course_id, version, found }));
             }
         };
-        let text = serde_json::to_string(&document.content)
+        let text = serde_json::to_string(&content)
             .map_err(|e| Error::corrupt(format!("content {course_id}: {e}")))?;
         Entity::update_many()
             .col_expr(Column::Doc, text.into())
@@ -247,12 +267,12 @@ impl Store {
             .filter(Column::Doc.eq(ELSEWHERE))
             .exec(&self.writer)
             .await?;
-        Ok(None)
+        Ok(back)
     }
 
     /// The rows of the next courses.
     async fn states(&self, after: i64) -> Result<Vec<(i64, State)>> {
-        let rows: Vec<(i64, i64, i32)> = states()
+        let rows: Vec<Row> = states()
             .filter(Column::CourseId.gt(after))
             .order_by_asc(Column::CourseId)
             .limit(PAGE as u64)
@@ -264,21 +284,29 @@ impl Store {
 
     async fn state(&self, course_id: i64) -> Result<Option<State>> {
         let row = states().filter(Column::CourseId.eq(course_id));
-        let row: Option<(i64, i64, i32)> = row.into_tuple().one(&self.reader).await?;
+        let row: Option<Row> = row.into_tuple().one(&self.reader).await?;
         Ok(row.map(|row| state(row).1))
     }
 }
 
+/// Course, version, and the two answers of a [`State`], as numbers: SQLite knows no others.
+type Row = (i64, i64, i32, i32);
+
 fn states() -> Select<Entity> {
-    let has_document = Expr::case(is_here(), 1).finally(0);
+    let is_shown = Expr::cust(
+        "course_contents.deleted_at IS NULL AND EXISTS (SELECT 1 FROM courses c \
+         WHERE c.id = course_contents.course_id AND c.deleted_at IS NULL)",
+    );
     Entity::find()
         .select_only()
         .columns([Column::CourseId, Column::Version])
-        .expr_as(has_document, "has_document")
+        .expr_as(Expr::case(is_here(), 1).finally(0), "has_document")
+        .expr_as(Expr::case(is_shown, 1).finally(0), "is_shown")
 }
 
-fn state((course_id, version, has_document): (i64, i64, i32)) -> (i64, State) {
-    (course_id, State { version, has_document: has_document == 1 })
+fn state((course_id, version, has_document, is_shown): Row) -> (i64, State) {
+    let (has_document, is_shown) = (has_document == 1, is_shown == 1);
+    (course_id, State { version, has_document, is_shown })
 }
 
 impl ContentStore {

@@ -348,6 +348,16 @@ async fn back(school: &School, database: &str) {
     let ids = [school.written("One").await, school.written("Two").await];
     let deleted = school.written("Deleted").await;
     app.delete(&format!("/courses/{deleted}/content")).by(ada).await.expect(204);
+    let (gone, course) = (school.written("Gone").await, school.written("A course").await);
+    let sam = app.student("sam").await;
+    app.enroll(&sam, gone).await.expect(201);
+    let lesson = app.lessons(ada, gone).await[0];
+    app.complete(&sam, gone, lesson).await.expect(200);
+    for (id, what) in [(gone, "/content"), (course, "")] {
+        app.delete(&format!("/courses/{id}{what}")).by(ada).await.expect(204);
+        school.mongo.turn_into(id, None).await;
+    }
+    assert_eq!(school.check(&[]).0, 0, "nobody misses what is deleted");
     let path = format!("/courses/{}/content", ids[0]);
     let before = app.get(&path).by(ada).await.expect(200);
     let to_sql = || school.command(&["content", "to-sql", "--json"]);
@@ -368,12 +378,12 @@ async fn back(school: &School, database: &str) {
     let (code, printed) = to_sql().json();
     let lost = json!([{"course_id": ids[1], "database_version": 1, "mongodb_version": 7}]);
     assert_eq!((code, &printed["documents"], &printed["lost"]), (1, &json!(2), &lost));
-    assert_eq!(in_sql(&school.sql).await, 2);
+    assert_eq!((&printed["ids_alone"], in_sql(&school.sql).await), (&json!(2), 4));
     // Whoever goes on with MongoDB all the same loses nothing.
     app.app.store().carry_all_content().await.expect("carried");
     put(&*school.fresh().await, ada, ids[1], "Two again").await.expect(200);
     let (code, printed) = to_sql().json();
-    assert_eq!((code, &printed["documents"], &printed["lost"]), (0, &json!(3), &json!([])));
+    assert_eq!((code, &printed["documents"], &printed["lost"]), (0, &json!(5), &json!([])));
     let (code, printed) = to_sql().json();
     assert_eq!((code, &printed["documents"]), (0, &json!(0)), "it can be repeated");
     let settings = Settings { database_url: Some(database.to_owned()), ..Settings::default() };
@@ -383,6 +393,8 @@ async fn back(school: &School, database: &str) {
     assert_eq!(title_of(&in_sql_alone, ada, ids[1]).await, "Two again");
     let deleted = format!("/courses/{deleted}/content");
     in_sql_alone.get(&deleted).by(ada).await.refused(404);
+    put(&in_sql_alone, ada, gone, "After a deletion and a loss").await.expect(200);
+    assert_eq!(in_sql_alone.lessons(ada, gone).await, [4], "ids go on where they were");
     put(&in_sql_alone, ada, ids[0], "Written there").await.expect(200);
 }
 

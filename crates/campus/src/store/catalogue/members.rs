@@ -35,8 +35,10 @@ impl Import<'_> {
     async fn enrollments(&mut self, people: &Ids, courses: &Ids) -> Result<BTreeSet<i64>> {
         let named: HashSet<&String> =
             self.catalogue.enrollments.iter().map(|row| &row.course).collect();
+        let course_ids = named.into_iter().filter_map(|course| courses.get(course).copied());
+        // Nothing of a deleted one is changed, so nothing of it is asked for.
         let course_ids: Vec<i64> =
-            named.into_iter().filter_map(|course| courses.get(course).copied()).collect();
+            course_ids.filter(|course| !self.deleted.courses.contains(course)).collect();
         let existing = enrollments::Entity::find()
             .filter(enrollments::Column::CourseId.is_in(course_ids.iter().copied()))
             .order_by_asc(enrollments::Column::Id)
