@@ -111,10 +111,7 @@ impl App {
     /// content, and starts the cache.
     /// Redis may be down: the cache connects in the background.
     pub async fn build(config: &Config, clock: Clock) -> Result<Self, BuildError> {
-        let store = Store::connect_waiting(&config.database_url.0, config.database_timeout).await?;
-        store.migrate().await?;
-        let store = store.keep_content_in(content_store(config).await?).await?;
-        let app = Self::assemble(config, clock, store)?;
+        let app = Self::assemble(config, clock, open_store(config).await?)?;
         app.reads.apply_rules().await?;
         Ok(app)
     }
@@ -238,6 +235,14 @@ impl App {
             }
         }
     }
+}
+
+/// Opens the database, brings its schema up to date, and connects to MongoDB if that has the
+/// content.
+pub async fn open_store(config: &Config) -> store::Result<Store> {
+    let store = Store::connect_waiting(&config.database_url.0, config.database_timeout).await?;
+    store.migrate().await?;
+    store.keep_content_in(content_store(config).await?).await
 }
 
 async fn content_store(config: &Config) -> store::Result<ContentStore> {

@@ -57,6 +57,25 @@ pub(super) async fn join(config: &Config, store: &Store, url: &str) -> Result<i6
     .into())
 }
 
+/// For a command that no server may run beside. On an SQLite file the lock sees to it.
+///
+/// # Errors
+/// A server has been heard of.
+pub(super) async fn nobody_runs(store: &Store) -> Result<(), Failure> {
+    // The number of no server: they are counted from 1.
+    let servers = store.servers_beside(0, BELIEVED).await?;
+    let Some(server) = servers.first() else {
+        return Ok(());
+    };
+    Err(format!(
+        "the server at {} uses this database; stop it first (a server that was killed is \
+         forgotten after {} s)",
+        server.url,
+        BELIEVED.as_secs()
+    )
+    .into())
+}
+
 /// Leaves them. A database that is away does not keep a server from ending: it is forgotten.
 pub(super) async fn leave(store: &Store, id: i64) {
     let left = tokio::time::timeout(PATIENCE, store.remove_server(id)).await;

@@ -5,6 +5,7 @@ mod cache;
 mod client;
 mod company;
 mod config;
+mod content;
 mod health;
 mod log;
 mod migrate;
@@ -50,6 +51,8 @@ enum Command {
     Health,
     /// Look into the cache of a running server, clear, warm and test it
     Cache(cache::CacheArgs),
+    /// Compare course content in MongoDB with the database, and bring it back from there
+    Content(content::ContentArgs),
     /// Check the configuration
     Config(config::ConfigArgs),
     /// Print the OpenAPI document
@@ -112,6 +115,7 @@ async fn dispatch(cli: Cli, sources: &Sources<'_>, out: &mut Output) -> Result<E
         Command::User(args) => user::run(&args, &config, clock, out).await?,
         Command::Health => return health::run(&config, out).await,
         Command::Cache(args) => return cache::run(&args, &config, clock, out).await,
+        Command::Content(args) => return content::run(&args, &config, out).await,
         Command::Config(_) | Command::Openapi => {}
     }
     Ok(ExitCode::SUCCESS)

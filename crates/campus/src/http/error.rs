@@ -17,6 +17,11 @@ use crate::reads::{self, Away, Origin};
 const IN_DOUBT: &str = "The database did not confirm the change. It may have been made: read it \
 before you try again";
 
+/// To be repaired by somebody, so it names no moment to try again either.
+const CONTENT_LOST: &str = "The content of this course is not the version that the database \
+names. Its owner can replace it as a whole (PUT) or delete it; operators see such courses with \
+`campus content check`";
+
 /// When a stream that was given up may be noticed to be gone, in seconds.
 const STREAM_RETRY: u64 = 15;
 
@@ -104,6 +109,7 @@ impl Problem {
             Some(Away::Documents) => Self::unavailable(
                 "Course content, which is in MongoDB, cannot be reached in time, try again",
             ),
+            Some(Away::Content) => Self::new(StatusCode::SERVICE_UNAVAILABLE, CONTENT_LOST),
             None => Self::internal(),
         };
         Self { cause: Some(Cause::from(error)), ..problem }

@@ -112,7 +112,7 @@ impl Learning {
         let (tx, stored) = self.content_to_edit(by, course_id).await?;
         let stored = stored.filter(|s| !s.is_deleted).ok_or(NO_CONTENT)?;
         let emptied = Content { next_id: stored.content.next_id, ..Content::default() };
-        tx.delete_content(course_id, &emptied, stored.version, self.clock.now()).await?;
+        tx.delete_content(course_id, &emptied, stored.last_version(), self.clock.now()).await?;
         self.end_edit(tx, course_id).await
     }
 
@@ -125,10 +125,12 @@ impl Learning {
         edit: impl FnOnce(&mut Content) -> std::result::Result<(), Refusal>,
     ) -> Result<ContentAnswer> {
         let (tx, stored) = self.content_to_edit(by, course_id).await?;
+        let stored = stored.map(StoredContent::whole).transpose()?;
         self.save_edit(tx, course_id, stored, kind, edit).await
     }
 
-    /// The document of a course that this person may change, held until the commit.
+    /// The document of a course that this person may change, or what is left of it, held until
+    /// the commit.
     async fn content_to_edit(
         &self,
         by: Principal,
@@ -140,11 +142,12 @@ impl Learning {
             self.owned(&tx, by, course_id).await?;
             match tx.content_to_edit(course_id, fetched.take()).await? {
                 ToEdit::Here(stored) => return Ok((tx, stored)),
-                ToEdit::Elsewhere => {}
+                ToEdit::Elsewhere(version) => {
+                    // Others may write while MongoDB is asked: on SQLite only one can.
+                    drop(tx);
+                    fetched = Some(self.store.fetch_content(course_id, version).await?);
+                }
             }
-            // Others may write while MongoDB is asked: on SQLite only one can.
-            drop(tx);
-            fetched = self.store.fetch_content(course_id).await?;
         }
         Err(overtaken())
     }
@@ -161,10 +164,12 @@ impl Learning {
         if !exists && kind != Edit::Begin {
             return Err(NO_CONTENT.into());
         }
-        let (before, version) = stored.map_or((Content::default(), 0), |s| (s.content, s.version));
+        let is_lost = stored.as_ref().is_some_and(|s| s.lost.is_some());
+        let version = stored.as_ref().map_or(0, StoredContent::last_version);
+        let before = stored.map(|s| s.content).unwrap_or_default();
         let mut content = before.clone();
         edit(&mut content)?;
-        if exists && content == before {
+        if exists && !is_lost && content == before {
             return Ok(ContentAnswer::render(course_id, &content, version)?);
         }
         let answer = ContentAnswer::render(course_id, &content, version + 1)?;

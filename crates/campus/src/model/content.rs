@@ -107,6 +107,30 @@ impl Outline {
 }
 
 impl Content {
+    /// Modules and lessons of which only the ids are known.
+    pub fn of_ids(outline: &Outline, next_id: i64) -> Self {
+        let lesson = |&id: &i64| Lesson {
+            id,
+            external_id: None,
+            title: String::new(),
+            kind: String::new(),
+            duration_minutes: 0,
+            body: String::new(),
+        };
+        let module = |(id, lessons): &(i64, Vec<i64>)| Module {
+            id: *id,
+            external_id: None,
+            title: String::new(),
+            position: 0,
+            lessons: lessons.iter().map(lesson).collect(),
+        };
+        let modules = outline.0.iter().map(module).collect();
+        let mut content = Self { modules, ..Self::default() };
+        let highest = content.ids().into_iter().max().unwrap_or(0);
+        content.next_id = next_id.max(highest + 1);
+        content
+    }
+
     /// Replaces the document. Ids the client sends are kept, the others are given.
     pub fn replace(&mut self, draft: ContentDraft) -> Result<(), Refusal> {
         let mut fields = Fields::default();
@@ -339,7 +363,7 @@ fn check_id(fields: &mut Fields, at: fmt::Arguments<'_>, id: Option<i64>) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Content, ContentDraft, LessonDraft, MAX_CONTENT_ID, ModuleDraft};
+    use super::{Content, ContentDraft, LessonDraft, MAX_CONTENT_ID, ModuleDraft, Outline};
 
     fn lesson(id: Option<i64>) -> LessonDraft {
         LessonDraft {
@@ -376,6 +400,21 @@ mod tests {
         let ids: Vec<i64> = content.outline().lessons().collect();
         assert_eq!(ids, [9, 7, 10]);
         assert_eq!(content.metadata.total_duration_hours, 1.0);
+    }
+
+    #[test]
+    fn content_of_which_only_the_ids_are_left_keeps_them_and_gives_others() {
+        let draft = |lesson_id| ContentDraft {
+            modules: vec![module(Some(1), vec![lesson(Some(lesson_id)), lesson(None)])],
+            tags: None,
+        };
+        let left = || Content::of_ids(&Outline(vec![(1, vec![2, 3])]), 0);
+        let mut content = left();
+        assert_eq!(content.next_id, 4);
+        content.replace(draft(3)).unwrap();
+        assert_eq!(content.outline().lessons().collect::<Vec<i64>>(), [3, 4]);
+        let mut content = Content::of_ids(&left().outline(), 9);
+        assert!(content.replace(draft(8)).is_err(), "somebody has done it once");
     }
 
     #[test]

@@ -5,26 +5,28 @@
 //! So a write to MongoDB is the same transaction as one to SQL, and what the transaction
 //! leaves in the row is carried over afterwards, by its writer or by whoever finds it there.
 
+use std::fmt;
 use std::time::Duration;
 
 use sea_orm::sea_query::{Expr, OnConflict, SimpleExpr};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
-    QuerySelect, Select, Set,
+    QuerySelect, QueryTrait, Select, Set,
 };
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "mongo")]
 use super::documents::Documents;
 use super::tables::course_contents::{ActiveModel, Column, Entity, Model};
+use super::tables::{enrollments, lesson_completions};
 use super::{Error, Result, Store, Tx};
-use crate::model::{Content, Timestamp};
+use crate::model::{Content, Outline, Timestamp};
 
 /// What the row of a document that is in MongoDB has in its place.
-const ELSEWHERE: &str = "";
+pub(super) const ELSEWHERE: &str = "";
 
 /// How often the row and MongoDB are looked at until both speak of one version.
-const LOOKS: u32 = 5;
+pub(super) const LOOKS: u32 = 5;
 
 /// How many rows one look at what is to be carried over takes in.
 const BATCH: u64 = 100;
@@ -54,19 +56,69 @@ pub struct StoredContent {
     pub version: i64,
     /// A deleted document is kept for its ids and its version, not to be shown.
     pub is_deleted: bool,
+    /// Then `content` has its ids and nothing else: it can be replaced or deleted, not extended.
+    pub lost: Option<Lost>,
+}
+
+/// A document that MongoDB has at another version than its row, or not at all: one of the two
+/// databases was restored without the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lost {
+    pub course_id: i64,
+    /// By its row.
+    pub version: i64,
+    /// In MongoDB.
+    pub found: Option<i64>,
 }
 
 /// What a transaction finds that is to change a document.
 #[derive(Debug)]
 pub enum ToEdit {
     Here(Option<StoredContent>),
-    /// To be fetched first ([`Store::fetch_content`]), outside of the transaction.
-    Elsewhere,
+    /// This version is to be fetched first ([`Store::fetch_content`]), outside of the transaction.
+    Elsewhere(i64),
+}
+
+/// What MongoDB had of a course when a version of it was wanted.
+#[derive(Debug)]
+pub struct Fetched {
+    wanted: i64,
+    document: Option<Document>,
+}
+
+impl StoredContent {
+    /// The same, to be changed in part.
+    ///
+    /// # Errors
+    /// It is lost.
+    pub fn whole(self) -> Result<Self> {
+        self.lost.map_or(Ok(self), |lost| Err(lost.into()))
+    }
+
+    /// The version that the next one has to follow: MongoDB takes no older document.
+    pub fn last_version(&self) -> i64 {
+        let found = self.lost.and_then(|lost| lost.found);
+        found.map_or(self.version, |found| found.max(self.version))
+    }
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { course_id, version, found } = self;
+        write!(f, "the content of course {course_id} is at version {version}, and MongoDB has ")?;
+        match found {
+            Some(found) => write!(f, "version {found}")?,
+            None => f.write_str("none")?,
+        }
+        f.write_str(
+            "; replacing it as a whole or deleting it repairs it, `campus content check` lists all",
+        )
+    }
 }
 
 impl ContentStore {
     /// The document of a row that has none.
-    async fn fetch(&self, course_id: i64) -> Result<Option<Document>> {
+    pub(super) async fn fetch(&self, course_id: i64) -> Result<Option<Document>> {
         match self {
             Self::Sql => Err(Error::documents(format!(
                 "the content of course {course_id} is in MongoDB: this server needs \
@@ -101,11 +153,18 @@ impl ContentStore {
 
 impl Model {
     fn with(self, content: Content) -> StoredContent {
-        StoredContent { content, version: self.version, is_deleted: self.deleted_at.is_some() }
+        let is_deleted = self.deleted_at.is_some();
+        StoredContent { content, version: self.version, is_deleted, lost: None }
+    }
+
+    /// What it means that MongoDB has this instead.
+    fn lost(&self, found: Option<&Document>) -> Lost {
+        let found = found.map(|found| found.version);
+        Lost { course_id: self.course_id, version: self.version, found }
     }
 
     /// The document, if it is here.
-    fn document(&self) -> Result<Option<Content>> {
+    pub(super) fn document(&self) -> Result<Option<Content>> {
         if self.doc == ELSEWHERE {
             return Ok(None);
         }
@@ -116,7 +175,7 @@ impl Model {
 }
 
 /// Rows that have their document. Written out: an index of exactly these serves it.
-fn is_here() -> SimpleExpr {
+pub(super) fn is_here() -> SimpleExpr {
     Expr::cust("doc <> ''")
 }
 
@@ -133,23 +192,66 @@ async fn find<C: ConnectionTrait>(
     place: &ContentStore,
     select: Select<Entity>,
 ) -> Result<Option<StoredContent>> {
-    let mut missing = None;
-    for _ in 0..LOOKS {
+    let mut looks = 0;
+    loop {
         let Some(row) = select.clone().one(db).await? else {
             return Ok(None);
         };
         if let Some(content) = row.document()? {
             return Ok(Some(row.with(content)));
         }
-        match place.fetch(row.course_id).await? {
+        let lost = match place.fetch(row.course_id).await? {
             Some(found) if found.version == row.version => {
                 return Ok(Some(row.with(found.content)));
             }
-            // Or a write in between has changed both.
-            found => missing = Some((row.course_id, row.version, found.map(|found| found.version))),
+            found => row.lost(found.as_ref()),
+        };
+        looks += 1;
+        // Or a write in between has changed both.
+        if looks == LOOKS {
+            return Err(lost.into());
         }
     }
-    Err(Error::corrupt(format!("course, version and MongoDB's version of content: {missing:?}")))
+}
+
+/// What is left of a lost document: its ids. None that anybody has met may come to mean another
+/// lesson.
+pub(super) async fn remains<C: ConnectionTrait>(
+    db: &C,
+    row: Model,
+    found: Option<Document>,
+) -> Result<StoredContent> {
+    let lost = row.lost(found.as_ref());
+    let outline: Outline =
+        serde_json::from_str(&row.outline).map_err(|e| Error::corrupt(e.to_string()))?;
+    let highest = highest_id_met(db, row.course_id).await?;
+    let next_id = found.map_or(0, |found| found.content.next_id).max(highest + 1);
+    let content = Content::of_ids(&outline, next_id);
+    Ok(StoredContent { lost: Some(lost), ..row.with(content) })
+}
+
+/// Of the modules and lessons that students of a course have done or been at.
+async fn highest_id_met<C: ConnectionTrait>(db: &C, course_id: i64) -> Result<i64> {
+    use enrollments::Column as Place;
+    use lesson_completions::Column as Done;
+    let places = || enrollments::Entity::find().filter(Place::CourseId.eq(course_id));
+    let their_ids = places().select_only().column(Place::Id).into_query();
+    let done: Option<(Option<i64>, Option<i64>)> = lesson_completions::Entity::find()
+        .select_only()
+        .column_as(Done::LessonId.max(), "lesson")
+        .column_as(Done::ModuleId.max(), "module")
+        .filter(Done::EnrollmentId.in_subquery(their_ids))
+        .into_tuple()
+        .one(db)
+        .await?;
+    let last: Option<Option<i64>> = places()
+        .select_only()
+        .column_as(Place::LastLessonId.max(), "lesson")
+        .into_tuple()
+        .one(db)
+        .await?;
+    let (lesson, module) = done.unwrap_or_default();
+    Ok([lesson, module, last.flatten()].into_iter().flatten().max().unwrap_or(0))
 }
 
 /// Writes the document as the version after `version`.
@@ -205,7 +307,7 @@ impl Store {
             if here < all {
                 return Err(Error::documents(format!(
                     "the content of {} courses is in MongoDB: start with CONTENT_STORE=mongo and \
-                     its MONGODB_URL",
+                     its MONGODB_URL, or bring it back with `campus content to-sql` before",
                     all - here
                 )));
             }
@@ -225,8 +327,8 @@ impl Store {
     }
 
     /// What [`Tx::content_to_edit`] did not find in the row.
-    pub async fn fetch_content(&self, course_id: i64) -> Result<Option<Document>> {
-        self.content.fetch(course_id).await
+    pub async fn fetch_content(&self, course_id: i64, wanted: i64) -> Result<Fetched> {
+        Ok(Fetched { wanted, document: self.content.fetch(course_id).await? })
     }
 
     /// Carries a document that a transaction has left in its row to where documents are kept.
@@ -313,14 +415,24 @@ impl Tx {
     pub async fn content_to_edit(
         &self,
         course_id: i64,
-        fetched: Option<Document>,
+        fetched: Option<Fetched>,
     ) -> Result<ToEdit> {
         let Some(row) = Entity::find_by_id(course_id).one(&self.0).await? else {
             return Ok(ToEdit::Here(None));
         };
-        let fetched = fetched.filter(|fetched| fetched.version == row.version);
-        let content = row.document()?.or(fetched.map(|fetched| fetched.content));
-        Ok(content.map_or(ToEdit::Elsewhere, |content| ToEdit::Here(Some(row.with(content)))))
+        if let Some(content) = row.document()? {
+            return Ok(ToEdit::Here(Some(row.with(content))));
+        }
+        Ok(match fetched {
+            Some(Fetched { document: Some(found), .. }) if found.version == row.version => {
+                ToEdit::Here(Some(row.with(found.content)))
+            }
+            // Nobody has written since it was asked for: there is no such document.
+            Some(fetched) if fetched.wanted == row.version => {
+                ToEdit::Here(Some(remains(&self.0, row, fetched.document).await?))
+            }
+            _ => ToEdit::Elsewhere(row.version),
+        })
     }
 
     pub async fn save_content(

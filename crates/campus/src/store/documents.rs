@@ -7,13 +7,15 @@ use std::fmt;
 use std::future::IntoFuture;
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use mongodb::bson::{self, doc};
 use mongodb::error::{ErrorKind, Result as Answer, WriteFailure};
 use mongodb::options::{
-    Acknowledgment, ClientOptions, CollectionOptions, ConnectionString, IndexOptions,
+    Acknowledgment, ClientOptions, CollectionOptions, ConnectionString, IndexOptions, ReadConcern,
     ReadPreference, SelectionCriteria, WriteConcern,
 };
 use mongodb::{Client, Collection, Database, IndexModel};
+use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::content::Document;
@@ -30,6 +32,13 @@ const MAX_BYTES: usize = (16 << 20) - 1024;
 
 const COLLECTION: &str = "course_contents";
 const DUPLICATE_KEY: i32 = 11_000;
+
+/// What is known of a document without its content.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(super) struct Version {
+    pub(super) course_id: i64,
+    pub(super) version: i64,
+}
 
 /// The collection of documents; clones share its connections.
 #[derive(Clone)]
@@ -97,18 +106,61 @@ impl Documents {
         match asked(self.contents.replace_one(older, document).upsert(true)).await {
             Ok(_) => Ok(()),
             // There is one that is not older.
-            Err(Failed::Driver(error)) if is_duplicate(&error) => {
-                match self.find(course_id).await? {
-                    Some(found) if found == *document => Ok(()),
-                    found => Err(Error::corrupt(format!(
-                        "MongoDB has version {:?} of the content of course {course_id} in place \
-                         of {version}; is MONGODB_DB_NAME the one of another installation?",
-                        found.map(|found| found.version)
-                    ))),
-                }
-            }
+            Err(Failed::Driver(error)) if is_duplicate(&error) => self.recognise(document).await,
             Err(error) => Err(failed(error)),
         }
+    }
+
+    /// Whether the document that is there is this one, which another server has carried. Whoever
+    /// hears yes removes it from its row, so it counts only once a majority has it: until then a
+    /// failover may lose it, and a look at the primary alone would find it all the same.
+    async fn recognise(&self, document: &Document) -> Result<()> {
+        let Document { course_id, version, .. } = *document;
+        let confirmed = self.contents.find_one(doc! {"course_id": course_id});
+        let confirmed = asked(confirmed.read_concern(ReadConcern::majority())).await;
+        match confirmed.map_err(failed)? {
+            Some(found) if found == *document => Ok(()),
+            Some(Document { version: found, .. }) if found >= version => {
+                Err(Error::corrupt(format!(
+                    "MongoDB has version {found} of the content of course {course_id} in place of \
+                     {version}; is MONGODB_DB_NAME the one of another installation? `campus \
+                     content check` lists all of them"
+                )))
+            }
+            _ => Err(Error::documents(format!(
+                "MongoDB has not confirmed version {version} of the content of course {course_id} \
+                 yet"
+            ))),
+        }
+    }
+
+    /// The versions of documents in the order of their courses, from the first one after `after`.
+    pub(super) async fn versions(&self, after: i64, most: i64) -> Result<Vec<Version>> {
+        let found = async {
+            self.contents
+                .clone_with_type::<Version>()
+                .find(doc! {"course_id": {"$gt": after}})
+                .projection(doc! {"_id": 0, "course_id": 1, "version": 1})
+                .sort(doc! {"course_id": 1})
+                .limit(most)
+                .await?
+                .try_collect()
+                .await
+        };
+        asked(found).await.map_err(failed)
+    }
+
+    pub(super) async fn version(&self, course_id: i64) -> Result<Option<i64>> {
+        let versions = self.contents.clone_with_type::<Version>();
+        let found = versions.find_one(doc! {"course_id": course_id});
+        let found = found.projection(doc! {"_id": 0, "course_id": 1, "version": 1});
+        Ok(asked(found).await.map_err(failed)?.map(|found| found.version))
+    }
+
+    /// Removes the document of a course, unless it is another version meanwhile.
+    pub(super) async fn remove(&self, course_id: i64, version: i64) -> Result<()> {
+        let this = doc! {"course_id": course_id, "version": version};
+        asked(self.contents.delete_one(this)).await.map(drop).map_err(failed)
     }
 
     pub(super) fn check_size(content: &Content) -> Result<()> {
@@ -140,10 +192,12 @@ impl fmt::Debug for Documents {
     }
 }
 
-/// Whatever the URL says: a document leaves its row only once no failover can lose it, and is
-/// read from where it was written.
+/// Whatever the URL and the cluster's defaults say: a document leaves its row only once no
+/// failover can lose it, and is read from where it was written, as it is there: a new primary
+/// has what a majority had, and may not know yet that it had.
 fn certain() -> CollectionOptions {
     CollectionOptions::builder()
+        .read_concern(ReadConcern::local())
         .write_concern(WriteConcern::builder().w(Acknowledgment::Majority).build())
         .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
         .build()

@@ -5,6 +5,8 @@ use std::fmt;
 use sea_orm::sqlx::postgres::{PgDatabaseError, PgSeverity};
 use sea_orm::{DbBackend, DbErr, RuntimeErr, SqlErr, sqlx};
 
+use super::content::Lost;
+
 /// A failed database operation.
 #[derive(Debug)]
 pub struct Error(Kind);
@@ -18,6 +20,8 @@ enum Kind {
     Open(String),
     /// The documents cannot be reached, or not in time.
     Documents(String),
+    /// The document of a course is not the one that its row names.
+    Lost(Lost),
     /// A row holds something this version does not understand.
     Corrupt(String),
     /// An imported row refers to something the import does not have.
@@ -30,6 +34,8 @@ pub enum Away {
     Database,
     /// MongoDB, where course content is.
     Documents,
+    /// The content of one course, and not for a moment: until it is replaced, or restored.
+    Content,
 }
 
 impl Error {
@@ -74,6 +80,7 @@ impl Error {
             Kind::Open(_) => Some(Away::Database),
             Kind::Database(error) => is_passing(error).then_some(Away::Database),
             Kind::Documents(_) => Some(Away::Documents),
+            Kind::Lost(_) => Some(Away::Content),
             Kind::InDoubt(_) | Kind::Corrupt(_) | Kind::Import(_) => None,
         }
     }
@@ -128,6 +135,7 @@ impl fmt::Display for Error {
             Kind::Database(_) => f.write_str("the database operation failed"),
             Kind::InDoubt(_) => f.write_str("the database did not confirm the commit"),
             Kind::Open(reason) | Kind::Documents(reason) => f.write_str(reason),
+            Kind::Lost(lost) => write!(f, "{lost}"),
             Kind::Corrupt(reason) => write!(f, "unreadable row: {reason}"),
             Kind::Import(reason) => f.write_str(reason),
         }
@@ -140,6 +148,12 @@ impl std::error::Error for Error {
             Kind::Database(source) | Kind::InDoubt(source) => Some(source),
             _ => None,
         }
+    }
+}
+
+impl From<Lost> for Error {
+    fn from(lost: Lost) -> Self {
+        Self(Kind::Lost(lost))
     }
 }
 

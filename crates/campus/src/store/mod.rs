@@ -10,6 +10,7 @@ mod certificates;
 mod connect;
 mod content;
 mod courses;
+mod differences;
 #[cfg(feature = "mongo")]
 mod documents;
 mod enrollments;
@@ -46,7 +47,8 @@ use tracing::subscriber::NoSubscriber;
 pub use self::catalogue::{Counts, Imported, ImportedIds};
 use connect::Connections;
 pub use connect::{Location, without_password};
-pub use content::{ContentStore, Document, StoredContent, ToEdit};
+pub use content::{ContentStore, Document, Fetched, Lost, StoredContent, ToEdit};
+pub use differences::{Brought, Comparison, Difference, How};
 #[cfg(feature = "mongo")]
 pub use documents::Documents;
 pub use enrollments::Ended;

@@ -31,6 +31,8 @@ mod races;
 mod ratings;
 mod real_data;
 mod requirements;
+#[cfg(feature = "mongo")]
+mod restored;
 mod rolling;
 mod scripts;
 mod services;
@@ -39,5 +41,6 @@ mod statements;
 mod support;
 mod texts;
 mod tidy;
+mod upgrades;
 mod viewers;
 mod visibility;

@@ -12,21 +12,21 @@ use crate::support::{
     Api, Mongo, Person, Redis, SECRET, Server, Sql, TestApp, content, course, run, until,
 };
 
-async fn sql_of(app: &TestApp) -> Sql {
+pub(super) async fn sql_of(app: &TestApp) -> Sql {
     Sql::file(&app.folder.path().join("campus.db")).await
 }
 
 /// How many documents are in their rows.
-async fn in_sql(sql: &Sql) -> i64 {
+pub(super) async fn in_sql(sql: &Sql) -> i64 {
     sql.number("SELECT COUNT(*) FROM course_contents WHERE doc <> ''").await
 }
 
-async fn put(app: &Api, by: &Person, id: i64, title: &str) -> crate::support::Answer {
+pub(super) async fn put(app: &Api, by: &Person, id: i64, title: &str) -> crate::support::Answer {
     let draft = json!({"modules": [{"title": title, "lessons": [{"title": title}]}]});
     app.put(&format!("/courses/{id}/content")).by(by).json(draft).await
 }
 
-async fn title_of(app: &Api, by: &Person, id: i64) -> Value {
+pub(super) async fn title_of(app: &Api, by: &Person, id: i64) -> Value {
     let document = app.get(&format!("/courses/{id}/content")).by(by).await.expect(200).json();
     document["modules"][0]["title"].clone()
 }
@@ -201,11 +201,11 @@ async fn what_another_installation_has_in_mongodb_is_never_taken_for_ours_and_ou
     let older = doc! {"$set": {"version": 0_i64}};
     contents.update_one(doc! {"course_id": id}, older).await.expect("it answers");
     let next = app.twin(mongo.settings()).await;
-    next.get(&format!("/courses/{id}/content")).by(&ada).await.refused(500);
+    next.get(&format!("/courses/{id}/content")).by(&ada).await.refused(503);
     // A document that MongoDB has lost is a fault, not a course without content.
     contents.delete_one(doc! {"course_id": id}).await.expect("it answers");
     let next = app.twin(mongo.settings()).await;
-    next.get(&format!("/courses/{id}/content")).by(&ada).await.refused(500);
+    next.get(&format!("/courses/{id}/content")).by(&ada).await.refused(503);
 }
 
 const PASSWORD: &str = "correct horse battery";

@@ -191,14 +191,13 @@ async fn a_server_whose_requests_hold_every_connection_is_still_well() {
 async fn an_import_counts_the_seat_that_somebody_takes_while_it_runs() {
     let cluster = Postgres::start();
     let (app, sql) = (TestApp::with(on(&cluster)).await, Sql::open(&cluster.url()).await);
-    let size = Size { courses: 3, users: 20, seed: 1 };
-    let import = async || {
+    let import = async |users| {
         let tx = app.app.store().begin().await.expect("a transaction");
-        let catalogue = synthetic::make(size).catalogue;
+        let catalogue = synthetic::make(Size { courses: 3, users, seed: 1 }).catalogue;
         tx.import(&[&catalogue], app.clock.now(), &mut |_| {}).await.expect("an import");
         tx.commit().await.expect("a commit");
     };
-    import().await;
+    import(20).await;
     let sam = app.student("sam").await;
     let course = "SELECT id FROM courses WHERE max_students IS NULL OR max_students > \
                   enrolled_count ORDER BY id";
@@ -217,7 +216,7 @@ async fn an_import_counts_the_seat_that_somebody_takes_while_it_runs() {
         until("the import waits for the seat", async || sql.number(waits).await > 0).await;
         enrolling.commit().await.expect("a commit");
     };
-    tokio::join!(import(), enroll);
+    tokio::join!(import(60), enroll);
     let wrong = "SELECT COUNT(*) FROM courses c WHERE enrolled_count <> (SELECT COUNT(*) \
                  FROM enrollments e WHERE e.course_id = c.id AND e.status <> 'dropped')";
     assert_eq!(sql.number(wrong).await, 0, "seats are the rows");

@@ -1,8 +1,12 @@
-//! How many statements a request sends to the database: none on a hit.
+//! How many statements a request sends to the database: none on a hit. And how often an import
+//! writes a row.
 
 use std::collections::BTreeSet;
 
-use crate::support::{Person, Redis, TestApp, on_both, on_redis_alone, until};
+use campus::import::synthetic::{Size, make};
+use campus::model::Catalogue;
+
+use crate::support::{Person, Postgres, Redis, Sql, TestApp, on, on_both, on_redis_alone, until};
 
 /// A course with content and a student in it, an article, and everybody who reads them.
 struct World {
@@ -229,4 +233,60 @@ async fn every_get_of_the_document_is_counted_or_never_cached() {
         }
     }
     assert_eq!(described, known, "a GET without a row, or a row without a GET");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_writes_a_course_once_a_step_and_only_if_its_counts_change_on_sqlite() {
+    let app = TestApp::start().await;
+    let sql = Sql::file(&app.folder.path().join("campus.db")).await;
+    let count = "CREATE TRIGGER counted AFTER UPDATE ON courses \
+                 BEGIN INSERT INTO course_updates VALUES (NEW.id); END";
+    writes(&app, &sql, count).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_writes_a_course_once_a_step_and_only_if_its_counts_change_on_postgresql() {
+    let cluster = Postgres::start();
+    let app = TestApp::with(on(&cluster)).await;
+    let count = "CREATE FUNCTION counted() RETURNS trigger LANGUAGE plpgsql AS \
+                 'BEGIN INSERT INTO course_updates VALUES (NEW.id); RETURN NEW; END'; \
+                 CREATE TRIGGER counted AFTER UPDATE ON courses \
+                 FOR EACH ROW EXECUTE FUNCTION counted()";
+    writes(&app, &Sql::open(&cluster.url()).await, count).await;
+}
+
+/// Every update of a row leaves a dead one behind.
+async fn writes(app: &TestApp, sql: &Sql, count: &str) {
+    sql.run("CREATE TABLE course_updates (id BIGINT NOT NULL)").await;
+    sql.run(count).await;
+    let steps = make(Size { courses: 6, users: 120, seed: 1 }).catalogue.into_steps(40);
+    for step in &steps {
+        let updated = updates(app, sql, step).await;
+        let places = step.enrollments.iter().map(|row| &row.course);
+        let named: BTreeSet<&String> =
+            places.chain(step.ratings.iter().map(|row| &row.course)).collect();
+        let each: BTreeSet<i64> = updated.iter().copied().collect();
+        assert_eq!(each.len(), updated.len(), "{updated:?}");
+        assert!(updated.len() <= named.len(), "{updated:?} of {named:?}");
+        assert_eq!(updated.is_empty(), named.is_empty());
+        let wrong = "SELECT COUNT(*) FROM courses c WHERE enrolled_count <> (SELECT COUNT(*) \
+            FROM enrollments e WHERE e.course_id = c.id AND e.status <> 'dropped') OR rating_count \
+            <> (SELECT COUNT(*) FROM course_ratings r WHERE r.course_id = c.id) OR rating_sum <> \
+            (SELECT COALESCE(SUM(r.stars), 0) FROM course_ratings r WHERE r.course_id = c.id) \
+            OR rating_score <> (rating_sum * 2 + 35) * 500000 / (rating_count + 5)";
+        assert_eq!(sql.number(wrong).await, 0);
+    }
+    assert!(steps.len() > 5, "{} steps", steps.len());
+    for step in &steps {
+        assert!(updates(app, sql, step).await.is_empty(), "nothing has changed");
+    }
+}
+
+/// The courses that a step of an import writes, as often as it does.
+async fn updates(app: &TestApp, sql: &Sql, step: &Catalogue) -> Vec<i64> {
+    sql.run("DELETE FROM course_updates").await;
+    let tx = app.app.store().begin().await.expect("a transaction");
+    tx.import(&[step], app.clock.now(), &mut |_| {}).await.expect("an import");
+    tx.commit().await.expect("a commit");
+    sql.column("SELECT id FROM course_updates").await
 }

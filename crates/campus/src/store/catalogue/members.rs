@@ -1,11 +1,10 @@
 //! Imported enrollments and ratings, and the numbers that courses show of them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use sea_orm::sea_query::{LockType, OnConflict};
+use sea_orm::sea_query::{Expr, LockType, OnConflict, SimpleExpr};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
-    Set, Statement,
+    ColumnTrait, Condition, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, Set,
 };
 
 use super::completions::{Done, Fresh};
@@ -23,20 +22,23 @@ impl Import<'_> {
         if self.catalogue.enrollments.is_empty() && self.catalogue.ratings.is_empty() {
             return Ok(());
         }
-        self.enrollments(people, courses).await?;
-        self.ratings(people, courses).await?;
-        self.recount().await?;
+        let mut changed = self.enrollments(people, courses).await?;
+        changed.extend(self.ratings(people, courses).await?);
+        self.recount(&changed).await?;
         self.report.course_ids.extend(courses.values());
         self.report.course_ids.sort_unstable();
         self.report.course_ids.dedup();
         Ok(())
     }
 
-    async fn enrollments(&mut self, people: &Ids, courses: &Ids) -> Result<()> {
+    /// Answers the courses whose places are other ones now.
+    async fn enrollments(&mut self, people: &Ids, courses: &Ids) -> Result<BTreeSet<i64>> {
         let named: HashSet<&String> =
             self.catalogue.enrollments.iter().map(|row| &row.course).collect();
+        let course_ids = named.into_iter().filter_map(|course| courses.get(course).copied());
+        // Nothing of a deleted one is changed, so nothing of it is asked for.
         let course_ids: Vec<i64> =
-            named.into_iter().filter_map(|course| courses.get(course).copied()).collect();
+            course_ids.filter(|course| !self.deleted.courses.contains(course)).collect();
         let existing = enrollments::Entity::find()
             .filter(enrollments::Column::CourseId.is_in(course_ids.iter().copied()))
             .order_by_asc(enrollments::Column::Id)
@@ -47,7 +49,7 @@ impl Import<'_> {
             existing.into_iter().map(|row| ((row.student_id, row.course_id), row.status)).collect();
         let dropped = EnrollmentStatus::Dropped.as_str();
         let lessons = self.lessons(&course_ids).await?;
-        let mut fresh = Fresh::new();
+        let (mut fresh, mut changed) = (Fresh::new(), BTreeSet::new());
         for enrollment in &self.catalogue.enrollments {
             let student = look_up(people, &enrollment.student, "person", "an enrollment")?;
             let course = look_up(courses, &enrollment.course, "course", "an enrollment")?;
@@ -66,6 +68,7 @@ impl Import<'_> {
             };
             if change != Change::Unchanged {
                 self.report.student_ids.push(student);
+                changed.insert(course);
             }
             self.report.enrollments.count(change);
             self.step();
@@ -76,7 +79,8 @@ impl Import<'_> {
             });
             enrollments::Entity::insert_many(rows).exec_without_returning(self.tx).await?;
         }
-        self.completions(&fresh, &lessons).await
+        self.completions(&fresh, &lessons).await?;
+        Ok(changed)
     }
 
     async fn change_status(
@@ -104,7 +108,8 @@ impl Import<'_> {
         Ok(())
     }
 
-    async fn ratings(&mut self, people: &Ids, courses: &Ids) -> Result<()> {
+    /// Answers the courses whose ratings are other ones now.
+    async fn ratings(&mut self, people: &Ids, courses: &Ids) -> Result<BTreeSet<i64>> {
         let course_ids: Vec<i64> = courses.values().copied().collect();
         let existing = course_ratings::Entity::find()
             .filter(course_ratings::Column::CourseId.is_in(course_ids))
@@ -132,7 +137,9 @@ impl Import<'_> {
             self.report.ratings.count(change);
             self.step();
         }
-        self.save_ratings(changed).await
+        let course_ids = changed.keys().map(|(course, _)| *course).collect();
+        self.save_ratings(changed).await?;
+        Ok(course_ids)
     }
 
     async fn save_ratings(&self, changed: HashMap<(i64, i64), i16>) -> Result<()> {
@@ -157,44 +164,62 @@ impl Import<'_> {
         Ok(())
     }
 
-    /// Counts are the rows, never the importer's word.
-    async fn recount(&self) -> Result<()> {
-        self.hold_courses().await?;
-        let counts = "UPDATE courses SET \
-             enrolled_count = (SELECT COUNT(*) FROM enrollments e \
-                 WHERE e.course_id = courses.id AND e.status <> 'dropped'), \
-             rating_count = (SELECT COUNT(*) FROM course_ratings r \
-                 WHERE r.course_id = courses.id), \
-             rating_sum = (SELECT CAST(COALESCE(SUM(r.stars), 0) AS BIGINT) \
-                 FROM course_ratings r WHERE r.course_id = courses.id) \
-             WHERE source = $1";
-        let source = [self.catalogue.source.clone().into()];
-        let backend = self.tx.get_database_backend();
-        let counts = Statement::from_sql_and_values(backend, counts, source);
-        self.tx.execute_raw(counts).await?;
+    /// Counts are the rows, never the importer's word. Each course is written once, whatever
+    /// this import has of it, and not at all if its counts are right.
+    async fn recount(&self, changed: &BTreeSet<i64>) -> Result<()> {
         use courses::Column;
-        let score = score_of(Column::RatingSum.into_expr(), Column::RatingCount.into_expr());
-        courses::Entity::update_many()
-            .col_expr(Column::RatingScore, score)
-            .filter(Column::Source.eq(&self.catalogue.source))
-            .exec(self.tx)
-            .await?;
+        let ids: Vec<i64> = changed.iter().copied().collect();
+        for ids in ids.chunks(BATCH) {
+            self.hold_courses(ids).await?;
+            let differs = Condition::any()
+                .add(Column::EnrolledCount.into_expr().ne(places()))
+                .add(Column::RatingCount.into_expr().ne(ratings()))
+                .add(Column::RatingSum.into_expr().ne(stars()));
+            courses::Entity::update_many()
+                .col_expr(Column::EnrolledCount, places())
+                .col_expr(Column::RatingCount, ratings())
+                .col_expr(Column::RatingSum, stars())
+                .col_expr(Column::RatingScore, score_of(stars(), ratings()))
+                .filter(Column::Id.is_in(ids.iter().copied()))
+                .filter(differs)
+                .exec(self.tx)
+                .await?;
+        }
         Ok(())
     }
 
     /// Whoever enrolls meanwhile has committed when this answers, or waits for this import. A
     /// statement of PostgreSQL counts what was committed before it began, so it must begin later.
-    async fn hold_courses(&self) -> Result<()> {
+    async fn hold_courses(&self, ids: &[i64]) -> Result<()> {
         use courses::Column;
         let held = courses::Entity::find()
             .select_only()
             .column(Column::Id)
-            .filter(Column::Source.eq(&self.catalogue.source))
+            .filter(Column::Id.is_in(ids.iter().copied()))
             .order_by_asc(Column::Id)
             .lock(LockType::NoKeyUpdate);
         held.into_tuple::<i64>().all(self.tx).await?;
         Ok(())
     }
+}
+
+/// What a row of courses is to show, counted.
+fn places() -> SimpleExpr {
+    Expr::cust(
+        "(SELECT COUNT(*) FROM enrollments e WHERE e.course_id = courses.id \
+         AND e.status <> 'dropped')",
+    )
+}
+
+fn ratings() -> SimpleExpr {
+    Expr::cust("(SELECT COUNT(*) FROM course_ratings r WHERE r.course_id = courses.id)")
+}
+
+fn stars() -> SimpleExpr {
+    Expr::cust(
+        "(SELECT CAST(COALESCE(SUM(r.stars), 0) AS BIGINT) FROM course_ratings r \
+         WHERE r.course_id = courses.id)",
+    )
 }
 
 fn row(
