@@ -29,6 +29,10 @@ impl Mongo {
         format!("mongodb://127.0.0.1:{}/", self.port.number())
     }
 
+    pub fn port(&self) -> u16 {
+        self.port.number()
+    }
+
     pub fn kill(&mut self) {
         self.process.end();
     }
