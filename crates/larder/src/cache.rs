@@ -387,8 +387,10 @@ impl Inner {
     pub(crate) fn new(builder: Builder) -> Result<Arc<Self>, ConfigError> {
         let largest = builder.max_entry_bytes as u64;
         let l1 = builder.l1_bytes.map(|bytes| L1::new(bytes, largest)).transpose()?;
-        let seed = nonce().ok_or_else(|| ConfigError::new("the system has no random numbers"))?;
-        let stamps = Arc::new(Stamps::new(u128::from_le_bytes(seed)));
+        let instance =
+            nonce().ok_or_else(|| ConfigError::new("the system has no random numbers"))?;
+        // Not the instance's: that one is told to everybody on the channel.
+        let stamps = Arc::new(Stamps::new(fastrand::u128(..)));
         let window = match builder.redis {
             Some(_) => Arc::new(Window::closed()),
             None => Arc::new(Window::always_open()),
@@ -396,7 +398,7 @@ impl Inner {
         let backplane = Arc::new(BackplaneCounts::default());
         let l2 = builder.redis.map(|info| {
             let ears = Ears {
-                instance: seed,
+                instance,
                 stamps: Arc::clone(&stamps),
                 window: Arc::clone(&window),
                 clock: builder.clock.clone(),
@@ -423,7 +425,7 @@ impl Inner {
             backplane,
             flights: Arc::default(),
             refreshes: Arc::new(Semaphore::new(builder.most_refreshes.min(Semaphore::MAX_PERMITS))),
-            invalidations: Invalidations::new(seed),
+            invalidations: Invalidations::new(instance),
             relay: Relay::default(),
             namespaces: Namespaces::new(builder.most_loads),
             clock: builder.clock,

@@ -154,10 +154,12 @@ fn show(what: &What, told: &Value, out: &mut Output) -> std::io::Result<()> {
 }
 
 fn stats(told: &Value, out: &mut Output) -> std::io::Result<()> {
-    let columns =
-        ["ns", "l1_hits", "l2_hits", "misses", "stale", "loads", "load_errors", "p50_us", "p99_us"];
-    let rows = told["namespaces"].as_array().into_iter().flatten();
-    let rows = rows.map(|row| columns.map(|column| text(&row[column])));
+    let counts = ["ns", "l1_hits", "l2_hits", "misses", "stale", "loads", "load_errors"];
+    let rows = told["namespaces"].as_array().into_iter().flatten().map(|row| {
+        let [ns, l1, l2, misses, stale, loads, errors] = counts.map(|column| text(&row[column]));
+        let [p50, p99] = ["p50_us", "p99_us"].map(|column| micros(&row[column]));
+        [ns, l1, l2, misses, stale, loads, errors, p50, p99]
+    });
     let heads = ["NAMESPACE", "L1", "L2", "MISSES", "STALE", "LOADS", "ERRORS", "P50 us", "P99 us"];
     out.table(heads, rows.collect())?;
     out.line("")?;
@@ -178,6 +180,15 @@ fn stats(told: &Value, out: &mut Output) -> std::io::Result<()> {
     ))?;
     out.line(&format!("backplane lag {} ms", text(&told["backplane"]["lag_ms"])))?;
     out.line(&format!("outbox        {}", text(&told["outbox_depth"])))
+}
+
+/// A percentile is known to a quarter of itself: more digits would only look exact.
+fn micros(percentile: &Value) -> String {
+    match percentile.as_f64() {
+        Some(us) if us < 10.0 => format!("{us:.1}"),
+        Some(us) => format!("{us:.0}"),
+        None => text(percentile),
+    }
 }
 
 fn explained(told: &Value, out: &mut Output) -> std::io::Result<()> {

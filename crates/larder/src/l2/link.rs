@@ -2,6 +2,7 @@
 //! waited for by a request.
 
 use std::{
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -256,7 +257,8 @@ impl Live {
 
     async fn send(&self, pipeline: &Pipeline, within: Duration) -> Result<Answers, Fault> {
         let mut connection = self.connection.clone();
-        let sent = connection.send_packed_commands(pipeline, 0, pipeline.len());
+        // Pinned where it is: it is large, and the timeout would move it twice.
+        let sent = pin!(connection.send_packed_commands(pipeline, 0, pipeline.len()));
         let values = match time::timeout(within, sent).await {
             Ok(Ok(values)) => values,
             Ok(Err(error)) => return Err(reply::fault(&error)),

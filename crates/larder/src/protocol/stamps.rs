@@ -10,7 +10,7 @@ use crate::key::{MAX_TAGS, NameHash};
 /// A few where schedules are tried: each of them is then an object to watch.
 const SLOTS: usize = if cfg!(any(loom, shuttle)) { 8 } else { 1 << 16 };
 /// The first slots belong to namespaces and root alone: a tag that shared one would flush them all.
-const WIDE_SLOTS: u64 = if cfg!(any(loom, shuttle)) { 2 } else { 1 << 10 };
+const WIDE_SLOTS: u64 = if cfg!(any(loom, shuttle)) { 2 } else { 1 << 12 };
 
 /// The names of one entry as slot numbers: key, namespace and root, the tags, then the lazy tags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

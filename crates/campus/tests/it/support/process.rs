@@ -23,7 +23,7 @@ fn campus(folder: &Path, variables: &[(&str, &str)]) -> Command {
 
 /// Runs the program to its end, which must come within 20 s.
 pub(crate) fn run(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Output {
-    run_for(Duration::from_secs(20), folder, variables, arguments)
+    run_for(Duration::from_secs(60), folder, variables, arguments)
 }
 
 /// The same for what takes longer.
@@ -114,7 +114,7 @@ impl Running {
     }
 
     fn wait(&mut self) -> Output {
-        self.wait_for(Duration::from_secs(20))
+        self.wait_for(Duration::from_secs(60))
     }
 
     fn wait_for(&mut self, limit: Duration) -> Output {
