@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::Port;
 
 /// No server takes longer to start, or waits longer for its port, on however busy a machine.
-const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 /// As many ports are tried: nobody else is so often faster.
 const PORTS: usize = 5;
 /// What is quoted of the log of a server that does not run.

@@ -80,7 +80,7 @@ impl Redis {
 
     /// Until it has loaded its data.
     pub async fn wait_until_it_answers(&self) {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + process::LIMIT;
         while let Err(error) = self.try_command(&["PING"]).await {
             assert!(Instant::now() < deadline, "{error}; it said:\n{}", self.process.said());
             tokio::time::sleep(Duration::from_millis(5)).await;
