@@ -350,14 +350,21 @@ mod tests {
     use super::{Body, ContentAnswer, Encoding, PACK_ASIDE_FROM, fitting};
     use crate::model::{Content, LessonDraft, ModuleDraft};
 
-    #[tokio::test]
-    async fn a_large_body_is_packed_beside_the_threads_that_answer() {
-        let large = Body::of(Bytes::from(vec![b'a'; PACK_ASIDE_FROM]));
-        assert!(large.encoded(Encoding::Gzip).now_or_never().is_none());
-        let packed = large.encoded(Encoding::Gzip).await.clone();
-        assert_eq!(large.encoded(Encoding::Gzip).now_or_never(), Some(&packed), "kept");
-        let small = Body::of(Bytes::from(vec![b'a'; PACK_ASIDE_FROM - 1]));
-        assert!(small.encoded(Encoding::Gzip).now_or_never().is_some());
+    #[test]
+    fn a_large_body_is_packed_beside_the_threads_that_answer() {
+        let one = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build();
+        one.unwrap().block_on(async {
+            let (end, until_then) = std::sync::mpsc::channel::<()>();
+            let busy = tokio::task::spawn_blocking(move || until_then.recv());
+            let large = Body::of(Bytes::from(vec![b'a'; PACK_ASIDE_FROM]));
+            assert!(large.encoded(Encoding::Gzip).now_or_never().is_none(), "it waits its turn");
+            let small = Body::of(Bytes::from(vec![b'a'; PACK_ASIDE_FROM - 1]));
+            assert!(small.encoded(Encoding::Gzip).now_or_never().is_some());
+            drop(end);
+            let _ = busy.await;
+            let packed = large.encoded(Encoding::Gzip).await.clone();
+            assert_eq!(large.encoded(Encoding::Gzip).now_or_never(), Some(&packed), "kept");
+        });
     }
 
     #[test]
