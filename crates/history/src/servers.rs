@@ -99,8 +99,12 @@ fn redis_server(port: u16, folder: &Path) -> Result<Child, Failure> {
     child.map_err(|error| format!("redis-server (`make setup` installs it): {error}").into())
 }
 
+/// One that the system gives to nobody by itself: while the server is down, whoever connects in vain
+/// must not be given its port, by chance, as their own end.
 pub(crate) fn free_port() -> Result<u16, Failure> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    let ports = std::iter::repeat_with(|| fastrand::u16(10_000..32_000)).take(1_000);
+    let mut free = ports.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.next().ok_or_else(|| "no port is free".into())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

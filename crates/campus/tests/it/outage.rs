@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use campus::config::Settings;
 use campus::reads::RedisState;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use crate::support::{Person, Redis, TestApp, on_redis, on_redis_alone, until};
+use crate::support::{Person, Redis, Stopwatch, TestApp, on_redis, on_redis_alone, until};
 
 /// What a read may take at most: the wait for somebody else's load, the Redis budget, its own load.
 const WAIT_MAX: Duration = Duration::from_secs(2);
@@ -41,7 +41,7 @@ impl Load {
                         1 => format!("/courses/{}/seats", turn % COURSES + 1),
                         _ => format!("/courses/{}", turn % COURSES + 1),
                     };
-                    let asked = Instant::now();
+                    let asked = Stopwatch::start();
                     api.get(&path).await.expect(200);
                     slowest = slowest.max(asked.elapsed());
                     answered.fetch_add(1, Ordering::Relaxed);
@@ -67,6 +67,11 @@ impl Load {
             assert!(slowest < WAIT_MAX + BUDGET + LOAD, "a request took {slowest:?}");
         }
     }
+}
+
+/// With the time that Redis is waited for by default.
+fn hasty(settings: Settings) -> Settings {
+    Settings { redis_op_timeout_ms: None, ..settings }
 }
 
 /// Twenty courses, and an admin who may see the counters.
@@ -96,7 +101,7 @@ async fn is_used_again(app: &TestApp, admin: &Person) {
 #[tokio::test(flavor = "multi_thread")]
 async fn killing_redis_under_load_fails_no_request() {
     let mut redis = Redis::start().await;
-    let (app, root) = school(on_redis_alone(&redis)).await;
+    let (app, root) = school(hasty(on_redis_alone(&redis))).await;
     let app = app.connected().await;
     let load = Load::on(&app);
     load.answers(200).await;
@@ -113,7 +118,7 @@ async fn killing_redis_under_load_fails_no_request() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_hangs_under_load_fails_no_request() {
     let redis = Redis::start().await;
-    let (app, root) = school(on_redis_alone(&redis)).await;
+    let (app, root) = school(hasty(on_redis_alone(&redis))).await;
     let app = app.connected().await;
     let load = Load::on(&app);
     load.answers(200).await;
@@ -129,7 +134,7 @@ async fn a_redis_that_hangs_under_load_fails_no_request() {
 #[tokio::test(flavor = "multi_thread")]
 async fn losing_redis_under_load_with_l1_fails_no_request() {
     let mut redis = Redis::start().await;
-    let (app, _) = school(on_redis(&redis)).await;
+    let (app, _) = school(hasty(on_redis(&redis))).await;
     let app = app.connected().await;
     let load = Load::on(&app);
     load.answers(200).await;
@@ -149,7 +154,8 @@ async fn losing_redis_under_load_with_l1_fails_no_request() {
 async fn a_write_while_redis_hangs_is_in_every_read_then_and_after_it_returns() {
     for l1 in ["true", "false"] {
         let redis = Redis::start().await;
-        let settings = Settings { cache_l1_enabled: Some(l1.to_owned()), ..on_redis(&redis) };
+        let settings =
+            Settings { cache_l1_enabled: Some(l1.to_owned()), ..hasty(on_redis(&redis)) };
         let app = TestApp::with(settings).await.connected().await;
         let ada = app.instructor("ada").await;
         let id = app.published(&ada, "Before").await;
@@ -173,7 +179,7 @@ async fn a_write_while_redis_hangs_is_in_every_read_then_and_after_it_returns() 
             app.app.reads.stats().pending_invalidations == 0
         })
         .await;
-        let late = app.twin(on_redis(&redis)).await.connected().await;
+        let late = app.twin(hasty(on_redis(&redis))).await.connected().await;
         assert_eq!(late.get(&path).await.expect(200).json()["title"], "After", "L1 {l1}");
     }
 }
@@ -181,7 +187,7 @@ async fn a_write_while_redis_hangs_is_in_every_read_then_and_after_it_returns() 
 #[tokio::test]
 async fn a_server_that_starts_without_redis_serves_and_uses_it_when_it_comes() {
     let mut redis = Redis::down().await;
-    let (app, root) = school(on_redis_alone(&redis)).await;
+    let (app, root) = school(hasty(on_redis_alone(&redis))).await;
     app.get("/courses").await.expect(200);
     app.get("/courses/1").await.expect(200);
     app.get("/health/ready").await.expect(200);

@@ -4,6 +4,9 @@
 mod contents;
 mod databases;
 mod drill;
+#[path = "../it/logged.rs"]
+#[allow(dead_code, reason = "the other test binary uses the rest")]
+mod logged;
 mod memory;
 mod network;
 #[path = "../it/outbox_table.rs"]
@@ -14,6 +17,8 @@ mod pushes;
 mod refusals;
 mod report;
 mod restarts;
+#[path = "../it/stopwatch.rs"]
+mod stopwatch;
 #[path = "../it/support.rs"]
 #[allow(dead_code, reason = "the other test binary uses the rest")]
 mod support;

@@ -11,6 +11,8 @@ mod process;
 mod redis;
 mod school;
 mod sql;
+#[path = "../../../../larder/tests/it/stopwatch.rs"]
+mod stopwatch;
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -41,6 +43,7 @@ pub(crate) use process::{Server, run, run_for};
 pub(crate) use redis::{Redis, free_port};
 pub(crate) use school::School;
 pub(crate) use sql::Sql;
+pub(crate) use stopwatch::Stopwatch;
 
 pub(crate) const SECRET: &str = "a secret of the tests, long enough for HS256";
 
@@ -319,9 +322,11 @@ pub(crate) fn on(cluster: &Postgres) -> Settings {
     Settings { database_url: Some(cluster.url()), ..Settings::default() }
 }
 
-/// Settings for a cache in Redis.
+/// Settings for a cache in Redis, which waits for it however long the machine pauses: who gives it
+/// up after 100 ms loads by itself, as it should, and no test could count on a hit.
 pub(crate) fn on_redis(redis: &Redis) -> Settings {
-    Settings { redis_url: Some(redis.url()), ..Settings::default() }
+    let redis_op_timeout_ms = Some("20000".to_owned());
+    Settings { redis_url: Some(redis.url()), redis_op_timeout_ms, ..Settings::default() }
 }
 
 /// Settings for a cache in Redis alone.
@@ -338,16 +343,16 @@ pub(crate) fn counts<const N: usize>(answers: &[Answer], statuses: [u16; N]) -> 
     statuses.map(|status| answers.iter().filter(|answer| answer.status == status).count())
 }
 
-/// Waits for a condition, for at most 10 s.
+/// Waits for a condition, for at most 20 s.
 pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(20);
     while !condition().await {
-        assert!(Instant::now() < deadline, "not within 10 s: {what}");
+        assert!(Instant::now() < deadline, "not within 20 s: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
-/// Waits until there is something to give, for at most 10 s.
+/// Waits until there is something to give, for at most 20 s.
 pub(crate) async fn until_some<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> T {
     let mut found = None;
     until(what, async || {

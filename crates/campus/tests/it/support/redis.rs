@@ -1,5 +1,6 @@
 //! A redis-server of one test alone, which may be killed and stopped.
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
@@ -18,12 +19,31 @@ pub(crate) struct Redis {
 
 impl Redis {
     pub(crate) async fn start() -> Self {
-        let folder = TempDir::new().expect("a temporary folder");
-        let port = free_port();
-        let child = spawn(port, &folder);
-        let redis = Self { child, port, folder };
-        redis.answers().await;
-        redis
+        loop {
+            let folder = TempDir::new().expect("a temporary folder");
+            let port = free_port();
+            let mut redis = Self { child: spawn(port, &folder), port, folder };
+            if redis.is_the_one_that_answers().await {
+                return redis;
+            }
+        }
+    }
+
+    /// Waits until it answers; `false` if another process took the port between our look and its
+    /// start.
+    async fn is_the_one_that_answers(&mut self) -> bool {
+        let own = format!("process_id:{}", self.child.id());
+        let mut is_own = false;
+        until("redis-server answers or ends", async || {
+            let Ok(info) = self.ask(&["INFO", "server"]).await else {
+                return self.child.try_wait().expect("our child").is_some();
+            };
+            let info: String = redis::from_redis_value(info).expect("a text");
+            is_own = info.lines().any(|line| line.trim_end() == own);
+            true
+        })
+        .await;
+        is_own
     }
 
     /// A port on which there is no server until [`Redis::restart`].
@@ -117,7 +137,11 @@ fn spawn(port: u16, folder: &TempDir) -> Child {
         .expect("redis-server is not installed: `make setup` installs it")
 }
 
+/// One that the system gives to nobody by itself: while the server is down, whoever connects in vain
+/// must not be given its port, by chance, as their own end.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound socket").port()
+    let random = || RandomState::new().hash_one(0);
+    let ports = std::iter::repeat_with(|| 10_000 + (random() % 22_000) as u16);
+    let mut free = ports.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.next().expect("endless")
 }
