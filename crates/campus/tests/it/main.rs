@@ -32,6 +32,7 @@ mod ratings;
 mod real_data;
 mod requirements;
 mod rolling;
+mod scenarios;
 mod scripts;
 mod services;
 mod shared_tier;
