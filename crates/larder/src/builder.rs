@@ -165,7 +165,8 @@ impl Builder {
     }
 
     /// How many loaders of one namespace may run at a time; others wait for their turn within their
-    /// load timeout. Default 256.
+    /// load timeout. Default 256, at least 1. A loader that reads other keys of its own namespace
+    /// keeps its turn meanwhile: where all turns are kept by such loaders, all end in a timeout.
     pub fn most_loads(mut self, most: usize) -> Self {
         self.most_loads = most;
         self

@@ -84,7 +84,7 @@ impl Cache {
     /// of Redis: that is a miss.
     ///
     /// # Panics
-    /// On a miss outside of a tokio runtime.
+    /// On a miss, or on a hit that is to be refreshed, outside of a tokio runtime.
     ///
     /// # Cancel safety
     /// Dropping the future leaves a load that has begun running, for the others and for the cache.
@@ -125,7 +125,7 @@ impl Cache {
     /// As [`get_or_load`](Self::get_or_load).
     ///
     /// # Panics
-    /// On a miss outside of a tokio runtime.
+    /// On a miss, or on a hit that is to be refreshed, outside of a tokio runtime.
     ///
     /// # Cancel safety
     /// As [`get_or_load`](Self::get_or_load).

@@ -223,7 +223,7 @@ pub enum Ack {
     /// names bypass both tiers until the queued invalidation is applied, which is retried with
     /// back-off. Other processes may read the old value from Redis until then. With an
     /// [`Outbox`](crate::Outbox) any process applies it, within half a second where Redis can be
-    /// reached; without one it dies with this process, and the old value lives until its TTL.
+    /// reached; without one it dies with this cache, and the old value lives until its TTL.
     Queued,
 }
 

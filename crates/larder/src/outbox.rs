@@ -242,15 +242,17 @@ impl Runner {
     }
 
     async fn done(&self, ids: Vec<i64>) -> Result<(), Stuck> {
-        in_time(self.outbox.mark_done(ids)).await.map_err(Stuck::Database)
+        in_time(async { self.outbox.mark_done(ids).await }).await.map_err(Stuck::Database)
     }
 
     /// Applies one page of rows; `true` if there may be more.
     async fn apply(&self, inner: &Inner, older_than: Duration) -> Result<bool, Stuck> {
-        let rows = in_time(self.outbox.undone(older_than, PAGE)).await.map_err(Stuck::Database)?;
+        let rows = in_time(async { self.outbox.undone(older_than, PAGE).await })
+            .await
+            .map_err(Stuck::Database)?;
         let may_be_more = rows.len() >= PAGE;
         let (rows, names) = if may_be_more {
-            let all = in_time(self.outbox.undone(older_than, MOST_ROWS)).await;
+            let all = in_time(async { self.outbox.undone(older_than, MOST_ROWS).await }).await;
             (all.map_err(Stuck::Database)?, Names::everything())
         } else {
             let names = together(&rows);
@@ -284,9 +286,11 @@ fn together(rows: &[OutboxRow]) -> Names {
     names
 }
 
-async fn in_time<T>(asked: BoxFuture<'_, Result<T, OutboxError>>) -> Result<T, OutboxError> {
-    match time::timeout(DATABASE_TIMEOUT, asked).await {
-        Ok(answer) => answer,
+/// An outbox that panics has failed, and is asked again: its relay must not end with it.
+async fn in_time<T>(ask: impl Future<Output = Result<T, OutboxError>>) -> Result<T, OutboxError> {
+    match time::timeout(DATABASE_TIMEOUT, AssertUnwindSafe(ask).catch_unwind()).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => Err("the outbox panicked".into()),
         Err(_) => Err("no answer from the database in time".into()),
     }
 }

@@ -190,7 +190,8 @@ pub(crate) struct Namespaces {
 impl Namespaces {
     pub(crate) fn new(most_loads: usize) -> Self {
         let places = (0..MOST_NAMESPACES).map(|_| OnceLock::new()).collect();
-        Self { places, most_loads: most_loads.min(Semaphore::MAX_PERMITS) }
+        // With none every read would end in its load timeout.
+        Self { places, most_loads: most_loads.clamp(1, Semaphore::MAX_PERMITS) }
     }
 
     /// The id of a namespace; the 65th and later share the last one.

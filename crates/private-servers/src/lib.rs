@@ -1,6 +1,8 @@
 //! Servers of one test alone: on a port that nobody else gets, without anybody else's data, and gone
 //! when they are dropped, also by a panic.
 //!
+//! Beside them what tests on a busy machine need: a stopwatch that counts no pauses of it.
+//!
 //! A server that does not start is a panic that ends with what the server itself has said.
 
 mod mongo;
@@ -10,6 +12,7 @@ mod process;
 mod proxy;
 mod pushes;
 mod redis;
+mod stopwatch;
 
 pub use mongo::Mongo;
 pub use port::{Port, free_port};
@@ -17,6 +20,7 @@ pub use postgres::Postgres;
 pub use proxy::{Faults, Line, Proxy};
 pub use pushes::Pushes;
 pub use redis::Redis;
+pub use stopwatch::Stopwatch;
 
 use std::path::{Path, PathBuf};
 

@@ -34,6 +34,7 @@ mod requirements;
 #[cfg(feature = "mongo")]
 mod restored;
 mod rolling;
+mod scenarios;
 mod scripts;
 mod services;
 mod shared_tier;

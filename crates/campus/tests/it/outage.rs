@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use campus::config::Settings;
 use campus::reads::RedisState;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use crate::support::{Person, Redis, TestApp, on_redis, on_redis_alone, until};
+use crate::support::{Person, Redis, Stopwatch, TestApp, on_redis, on_redis_alone, until};
 
 /// What a read may take at most: the wait for somebody else's load, the Redis budget, its own load.
 const WAIT_MAX: Duration = Duration::from_secs(2);
@@ -41,7 +41,7 @@ impl Load {
                         1 => format!("/courses/{}/seats", turn % COURSES + 1),
                         _ => format!("/courses/{}", turn % COURSES + 1),
                     };
-                    let asked = Instant::now();
+                    let asked = Stopwatch::start();
                     api.get(&path).await.expect(200);
                     slowest = slowest.max(asked.elapsed());
                     answered.fetch_add(1, Ordering::Relaxed);

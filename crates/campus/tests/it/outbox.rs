@@ -1,6 +1,6 @@
 //! The outbox: a row for every write, and whoever finds one undone tells Redis in its writer's place.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use campus::config::Settings;
 use campus::model::Role;
@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{
-    Answer, Api, LostAnswer, Person, Postgres, Redis, SECRET, Server, Sql, TestApp, content,
-    course, on_redis, on_redis_alone, until,
+    Answer, Api, LostAnswer, Person, Postgres, Redis, SECRET, Server, Sql, Stopwatch, TestApp,
+    content, course, on_redis, on_redis_alone, until,
 };
 
 /// How old Redis may be after a crash: the grace of a row, the time between two looks, the telling.
@@ -329,7 +329,7 @@ async fn a_crash_between_commit_and_invalidation_is_healed_by_another_server() {
         let doomed = servers.start_doomed().await;
         warm(&other.api, &redis, id).await;
         retitle(&doomed.api, &token, id, &text).await.expect_err("it dies before it answers");
-        let died = Instant::now();
+        let died = Stopwatch::start();
         until("the other one has told Redis", async || title_of(&other.api, id).await == text)
             .await;
         let took = died.elapsed();

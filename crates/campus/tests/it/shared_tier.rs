@@ -235,8 +235,9 @@ async fn a_second_server_is_answered_from_redis() {
         assert_eq!(there.cache(), "HIT", "{path}");
         assert!(there.header("cache-status").ends_with("detail=L2"), "{path}");
         assert_eq!((there.etag(), &there.body), (here.etag(), &here.body), "{path}");
-        until("the next answer is from L1", async || {
+        until("L1 answers there", async || {
             let again = second.get(&path).by(&shared.sam).await.expect(200);
+            assert_eq!(again.cache(), "HIT", "{path}");
             again.header("cache-status").ends_with("detail=L1")
         })
         .await;

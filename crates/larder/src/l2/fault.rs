@@ -33,6 +33,10 @@ impl fmt::Display for Fault {
             Self::Refused("WRONGPASS") => {
                 f.write_str("the user name or the password is wrong (WRONGPASS)")
             }
+            Self::Refused("HELLO") => {
+                f.write_str("RESP3 is needed, and this server knows RESP2 only (HELLO)")
+            }
+            Self::Refused("SELECT") => f.write_str("there is no such database number (SELECT)"),
             Self::Refused("NOAUTH") => f.write_str("a password is needed (NOAUTH)"),
             Self::Refused(code) => write!(f, "refused with {code}"),
         }

@@ -45,7 +45,21 @@ pub(super) fn fault(error: &RedisError) -> Fault {
 /// is as good as one that refuses us; where nobody listens, there is nobody to be spared.
 pub(super) fn fault_on_arrival(error: &RedisError) -> Fault {
     let is_dropped = error.is_connection_dropped() && !error.is_connection_refusal();
-    if is_dropped { Fault::Refused("ERR") } else { fault(error) }
+    match (refused_on_arrival(error), is_dropped) {
+        (Some(command), _) => Fault::Refused(command),
+        (None, true) => Fault::Refused("ERR"),
+        (None, false) => fault(error),
+    }
+}
+
+/// Which command of those that open a connection this server will not have. Nothing else of the
+/// text is kept: it may quote the password that was sent along.
+fn refused_on_arrival(error: &RedisError) -> Option<&'static str> {
+    let text = error.detail()?;
+    if text.starts_with("unknown command") && text.contains("HELLO") {
+        return Some("HELLO");
+    }
+    text.contains("out of range").then_some("SELECT")
 }
 
 pub(super) fn is_no_script(value: &Value) -> bool {

@@ -1,6 +1,10 @@
 //! The end of a trip: how long a loaded value lives, and its way into Redis or out of it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{GENERATION_LIVES, LONGEST_LIFE_MS, RETRY_FAILED, Trip, ask, life};
 use crate::{
@@ -101,7 +105,11 @@ impl<K: CacheKey> Trip<K> {
 
     fn pack(&self, ask: &Ask<'_>, cargo: &Cargo<K::Value>) -> Option<Vec<u8>> {
         let payload = match &cargo.value {
-            Some(value) => Some(rmp_serde::to_vec_named(&**value).ok()?),
+            Some(value) => {
+                // A `Serialize` that panics must not leave the lease behind.
+                let encode = || rmp_serde::to_vec_named(&**value).ok();
+                Some(catch_unwind(AssertUnwindSafe(encode)).ok().flatten()?)
+            }
             None => None,
         };
         if payload.as_ref().is_some_and(|payload| payload.len() > self.inner.max_entry_bytes) {

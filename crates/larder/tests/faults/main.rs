@@ -4,6 +4,9 @@
 mod contents;
 mod databases;
 mod drill;
+#[path = "../it/logged.rs"]
+#[allow(dead_code, reason = "the other test binary uses the rest")]
+mod logged;
 mod memory;
 mod network;
 #[path = "../it/outbox_table.rs"]

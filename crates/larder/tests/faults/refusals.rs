@@ -1,19 +1,15 @@
 //! Redis answers that it will not: passwords, permissions, too many clients, busy, loading.
 
-use std::{
-    io,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use larder::{Cache, L2State, Source};
-use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use tokio::time::sleep;
 
 use crate::{
     contents::admin,
     drill::{DELTA, Drill, Setup},
+    logged::log,
     report::Fault,
     restarts::{l2_is_off, seconds},
     support::{Redis, until},
@@ -52,38 +48,6 @@ async fn attempts_a_second(connection: &mut MultiplexedConnection) -> f64 {
     sleep(Duration::from_secs(4)).await;
     let attempts = connections(connection).await - before;
     attempts / CONNECTIONS / began.elapsed().as_secs_f64()
-}
-
-/// All that is logged on this thread.
-#[derive(Clone, Default)]
-struct Logged(Arc<Mutex<Vec<u8>>>);
-
-impl Logged {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock()).into_owned()
-    }
-}
-
-impl io::Write for Logged {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn log() -> (Logged, tracing::subscriber::DefaultGuard) {
-    let (logged, writer) = (Logged::default(), Logged::default());
-    let sink = writer.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_ansi(false)
-        .with_writer(move || sink.clone())
-        .finish();
-    drop(logged);
-    (writer, tracing::subscriber::set_default(subscriber))
 }
 
 // On one thread, so that all of the log is seen.

@@ -7,7 +7,12 @@ use larder::{
     Ack, CacheKey, Clock, KeyWriter, Names, Policy, PolicyOverride, Public, Source, Tag, Tags,
 };
 
-use crate::support::{Database, Redis, Tiers, built, doc, until};
+use crate::{
+    monitor::Monitor,
+    support::{
+        Database, Redis, Tiers, built, doc, eventually, filled, stored, until, without_a_pause,
+    },
+};
 
 /// A key whose tags are letters: `Letters("xy")` carries x and y.
 struct Letters(&'static str);
@@ -32,7 +37,7 @@ impl CacheKey for Letters {
 async fn is_hit(cache: &larder::Cache, letters: &'static str) -> bool {
     let load = || async { Ok::<_, Infallible>(1) };
     let read = cache.get_or_load(&Letters(letters), load).await.expect("loads").source.is_hit();
-    tokio::time::sleep(Duration::from_millis(30)).await; // the fill
+    filled(cache, &Letters(letters)).await;
     read
 }
 
@@ -107,19 +112,24 @@ async fn a_tag_with_ten_thousand_entries_is_invalidated_in_a_constant_number_of_
         let reads = ids.iter().map(|&id| database.read(&cache, id));
         futures_util::future::join_all(reads).await;
     }
-    // A read does not wait for its fill.
-    for _ in 0..500 {
-        let keys: Vec<String> = redis.command(&["KEYS", "t:doc:detail@1:*"]).await;
-        if keys.len() == 10_000 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+    // A read does not wait for its fill. A lease marker has 18 bytes.
+    let count = "local n = 0 for _, key in ipairs(redis.call('KEYS', 't:doc:detail@1:*')) do \
+        if redis.call('STRLEN', key) > 18 then n = n + 1 end end return n";
+    let are_filled = async || redis.command::<u64>(&["EVAL", count, "0"]).await == 10_000;
+    eventually("all are filled", are_filled).await;
+    let said = without_a_pause(async || {
+        let monitor = Monitor::start(&redis);
+        cache.invalidate(Tag::named("docs")).await;
+        monitor.until("\"PUBLISH\"").await
+    })
+    .await;
+    let calls = |command: &str| said.matches(&format!("lua] \"{command}\"")).count();
+    let is_invalidation = |line: &&str| line.contains("\"EVALSHA\"") && line.contains("t:~seq");
+    let scripts = said.lines().filter(is_invalidation).count();
+    assert_eq!((scripts, calls("UNLINK")), (1, 1), "{said}");
+    for slow in ["SCAN", "KEYS", "DEL", "SMEMBERS"] {
+        assert!(!said.contains(&format!("\"{slow}\"")), "{said}");
     }
-    redis.command::<()>(&["CONFIG", "RESETSTAT"]).await;
-    cache.invalidate(Tag::named("docs")).await;
-    assert_eq!(redis.calls("evalsha").await, 1);
-    assert_eq!(redis.calls("unlink").await, 1);
-    assert_eq!(redis.calls("scan").await + redis.calls("keys").await + redis.calls("del").await, 0);
     database.write();
     for id in [0, 4_999, 9_999] {
         assert_eq!(database.read(&cache, id).await.value.version, 1);
@@ -136,7 +146,7 @@ async fn a_lazy_tag_counts_only_after_the_soft_ttl() {
         let builder = tiers.builder(&redis).clock(clock.clone()).policy_override("docs", long_l1);
         let (cache, database) = (built(builder).await, Database::default());
         database.read(&cache, 1).await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        stored(&cache, 1).await;
         database.write();
         cache.invalidate(Tag::new("summary", 1)).await;
         assert_eq!(database.read(&cache, 1).await.value.version, 0, "{tiers:?}: young enough");
@@ -152,7 +162,7 @@ async fn a_lost_generation_is_a_miss_and_never_revives_an_entry() {
         redis.command::<()>(&["FLUSHALL"]).await;
         let (cache, database) = (Tiers::L2.cache(&redis).await, Database::default());
         database.read(&cache, 1).await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        stored(&cache, 1).await;
         assert_eq!(database.read(&cache, 1).await.source, Source::L2);
         redis.command::<()>(&["DEL", name]).await;
         assert_eq!(database.read(&cache, 1).await.source, Source::Loader, "{name}");
@@ -188,10 +198,14 @@ async fn the_bookkeeping_of_tags_does_not_outlive_the_entries() {
 async fn one_invalidation_takes_many_names_in_one_script() {
     let redis = Redis::start().await;
     let cache = Tiers::Both.cache(&redis).await;
-    redis.command::<()>(&["CONFIG", "RESETSTAT"]).await;
-    let names: Names = (0..50).map(doc).collect();
-    assert_eq!(cache.invalidate(names.key(&crate::support::DocKey(1))).await, Ack::Applied);
-    assert_eq!(redis.calls("evalsha").await, 1);
+    let scripts = without_a_pause(async || {
+        let before = redis.calls("evalsha").await;
+        let names: Names = (0..50).map(doc).collect();
+        assert_eq!(cache.invalidate(names.key(&crate::support::DocKey(1))).await, Ack::Applied);
+        redis.calls("evalsha").await - before
+    })
+    .await;
+    assert_eq!(scripts, 1);
 }
 
 #[tokio::test]
@@ -201,14 +215,7 @@ async fn a_cancelled_invalidation_is_applied_all_the_same() {
     database.read(&cache, 1).await;
     database.write();
     assert_eq!(cache.invalidate(doc(1)).now_or_never(), None, "dropped at its first await");
-    let mut seen = 0;
-    for _ in 0..200 {
-        seen = database.read(&cache, 1).await.value.version;
-        if seen == 1 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    assert_eq!(seen, 1);
+    let is_seen = async || database.read(&cache, 1).await.value.version == 1;
+    eventually("the write is seen", is_seen).await;
     until("nothing is pending", || cache.stats().pending_invalidations == 0).await;
 }

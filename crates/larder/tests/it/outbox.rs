@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     outbox_table::Table,
-    support::{Database, Redis, Tiers, built, doc, until},
+    support::{Database, Redis, Tiers, built, doc, stored, until},
 };
 
 async fn with_outbox(redis: &Redis, table: &Table) -> Cache {
@@ -42,7 +42,7 @@ async fn redis_is_not_read_before_the_rows_of_the_outage_are_applied() {
     let (redis, table, database) = (Redis::start().await, Table::default(), Database::default());
     let first = with_outbox(&redis, &table).await;
     database.read(&first, 1).await;
-    tokio::time::sleep(Duration::from_millis(50)).await; // the fill
+    stored(&first, 1).await;
     drop(first);
     database.write();
     table.insert(&names().encode()); // its writer could not reach Redis, and died

@@ -1,14 +1,13 @@
 //! One part of the protocol each, in a test that fails without it: see scripts/bugs.
 
-use std::{
-    io::{Read as _, Write as _},
-    net::TcpStream,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use larder::{Names, Source, Tag};
 
-use crate::support::{Database, DocKey, Redis, Tiers, doc, until};
+use crate::{
+    monitor::Monitor,
+    support::{Database, DocKey, Redis, Tiers, doc, stored, until},
+};
 
 /// Reads while `meanwhile` happens between the database's answer and the end of the load.
 async fn read_overtaken_by<F>(
@@ -79,7 +78,7 @@ async fn a_dead_value_is_replaced_by_one_load() {
     }
     for round in 0..5 {
         database.read(&nodes[0], 1).await;
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        stored(&nodes[0], 1).await;
         nodes[0].invalidate(doc(1)).await;
         let before = database.loads();
         let slow = Database { delay: Duration::from_millis(300), ..database.clone() };
@@ -109,7 +108,7 @@ async fn a_dead_value_is_replaced_and_never_removed_by_whoever_reads_it() {
     let (redis, database) = (Redis::start().await, Database::default());
     let cache = Tiers::L2.cache(&redis).await;
     database.read(&cache, 1).await;
-    until_filled(&redis).await;
+    stored(&cache, 1).await;
     // A tag leaves the value where it is, and only its generation goes.
     cache.invalidate(doc(1)).await;
     let monitor = Monitor::start(&redis);
@@ -123,15 +122,6 @@ async fn a_dead_value_is_replaced_and_never_removed_by_whoever_reads_it() {
     assert_eq!(said.lines().find(removes), None);
 }
 
-/// Waits until a value, not a lease, stands under key 1.
-async fn until_filled(redis: &Redis) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while redis.command::<u64>(&["STRLEN", "t:doc:detail@1:1"]).await <= 18 {
-        assert!(Instant::now() < deadline, "not filled within 10 s");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 /// A Redis that may not write proves nothing, though it answers.
 #[tokio::test]
 async fn a_redis_that_takes_no_writes_closes_the_window() {
@@ -141,34 +131,4 @@ async fn a_redis_that_takes_no_writes_closes_the_window() {
     redis.command::<()>(&["CONFIG", "SET", "min-replicas-to-write", "1"]).await;
     until("the window is closed", || !cache.stats().backplane.is_fresh).await;
     assert_ne!(database.read(&cache, 1).await.source, Source::L1);
-}
-
-/// Everything that a server executes, as MONITOR tells it.
-struct Monitor {
-    line: TcpStream,
-}
-
-impl Monitor {
-    fn start(redis: &Redis) -> Self {
-        let url = redis.url();
-        let address = url.trim_start_matches("redis://").trim_end_matches('/');
-        let mut line = TcpStream::connect(address).expect("redis listens");
-        line.set_read_timeout(Some(Duration::from_secs(5))).expect("a socket");
-        line.write_all(b"MONITOR\r\n").expect("redis listens");
-        let mut ok = [0; 5];
-        line.read_exact(&mut ok).expect("redis answers");
-        Self { line }
-    }
-
-    async fn until(mut self, command: &'static str) -> String {
-        let listening = tokio::task::spawn_blocking(move || {
-            let (mut said, mut bytes) = (String::new(), [0; 4096]);
-            while !said.contains(command) {
-                let read = self.line.read(&mut bytes).expect("redis tells");
-                said.push_str(&String::from_utf8_lossy(&bytes[..read]));
-            }
-            said
-        });
-        listening.await.expect("it hears the command")
-    }
 }

@@ -8,7 +8,7 @@ use std::{
 use larder::{Ack, Cache, Clock, Names, PolicyOverride, Tag};
 use tokio::sync::Notify;
 
-use crate::support::{Database, Doc, DocKey, Redis, Tiers, built, counted, doc, until};
+use crate::support::{Database, Doc, DocKey, Redis, Tiers, built, counted, doc, stored, until};
 
 /// A read that has seen the database and is held there.
 struct HeldRead {
@@ -96,7 +96,7 @@ async fn an_invalidated_value_stays_dead_when_others_with_its_tag_are_read() {
     let redis = Redis::start().await;
     let (cache, database) = (Tiers::L2.cache(&redis).await, Database::default());
     database.read(&cache, 1).await;
-    tokio::time::sleep(Duration::from_millis(30)).await;
+    stored(&cache, 1).await;
     let written = database.write();
     cache.invalidate(Tag::named("docs")).await;
     database.read(&cache, 2).await; // the tag has a generation again
@@ -119,7 +119,7 @@ async fn the_aba_variant_an_old_load_cannot_fill_under_the_lease_of_a_younger_on
     tokio::time::sleep(Duration::from_millis(30)).await;
     let fresh_node = Tiers::L2.cache(&redis).await;
     assert_eq!(database.read(&fresh_node, 1).await.value.version, 1);
-    assert_eq!(counted(&a).fills_refused, 1);
+    until("the old fill is refused", || counted(&a).fills_refused == 1).await;
 }
 
 #[tokio::test]
@@ -166,7 +166,7 @@ async fn a_refresh_overtaken_by_an_invalidation_is_not_stored() {
         let builder = tiers.builder(&redis).clock(clock.clone()).policy_override("docs", long_l1);
         let (cache, database) = (built(builder).await, Database::default());
         database.read(&cache, 1).await;
-        tokio::time::sleep(Duration::from_millis(30)).await;
+        stored(&cache, 1).await;
         clock.advance(Duration::from_secs(70));
         let slow = Database { delay: Duration::from_millis(60), ..database.clone() };
         assert!(slow.read(&cache, 1).await.is_stale, "{tiers:?}");

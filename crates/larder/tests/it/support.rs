@@ -11,13 +11,13 @@ use std::{
 
 use larder::{
     Builder, Cache, CacheKey, Cached, Clock, KeyWriter, L2State, LoadError, NamespaceStats, Policy,
-    Public, Tag, Tags,
+    Public, Tag, Tags, Verdict,
 };
 use private_servers::free_port;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-pub(crate) use private_servers::Redis;
+pub(crate) use private_servers::{Redis, Stopwatch};
 
 /// A server that also speaks TLS, with a certificate nobody trusts, and where it does.
 pub(crate) async fn redis_with_untrusted_tls() -> (Redis, String) {
@@ -127,7 +127,15 @@ pub(crate) enum Tiers {
 impl Tiers {
     pub(crate) const ALL: [Self; 3] = [Self::L1, Self::L2, Self::Both];
 
+    /// One that waits for Redis and for other processes however long the machine pauses: who gives
+    /// up sooner loads by itself, as it should, and no test could count on one load or on a fill.
     pub(crate) fn builder(self, redis: &Redis) -> Builder {
+        let patience = Duration::from_secs(20);
+        self.hasty_builder(redis).op_timeout(patience).wait_max(patience)
+    }
+
+    /// One with the default timeouts, for tests in which Redis hangs.
+    pub(crate) fn hasty_builder(self, redis: &Redis) -> Builder {
         let builder = Cache::builder().prefix("t:").clock(Clock::system()).l1_bytes(16 << 20);
         match self {
             Self::L1 => builder,
@@ -153,13 +161,76 @@ pub(crate) async fn built(builder: Builder) -> Cache {
     cache
 }
 
-/// Waits for a condition, for at most 10 s.
+/// Waits for a condition, for at most 20 s.
 pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !condition() {
-        assert!(Instant::now() < deadline, "not within 10 s: {what}");
+    eventually(what, async || condition()).await;
+}
+
+/// The same for a condition that has to be asked for.
+pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition().await {
+        assert!(Instant::now() < deadline, "not within 20 s: {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+}
+
+/// Waits until a value is in Redis, if the cache has one: nobody else waits for a fill.
+pub(crate) async fn filled<K: CacheKey<Scope = Public>>(cache: &Cache, key: &K) {
+    if cache.stats().l2 == L2State::Off {
+        return;
+    }
+    let is_there =
+        async || matches!(cache.explain(key).await.l2.verdict, Verdict::Fresh | Verdict::Stale);
+    eventually("the value is in Redis", is_there).await;
+}
+
+/// The same for a document.
+pub(crate) async fn stored(cache: &Cache, id: i64) {
+    filled(cache, &DocKey(id)).await;
+}
+
+/// Waits until L1 answers for a document. It does not while the window is closed, as after a pause
+/// of the machine; an entry that is gone does not come back by being waited for.
+pub(crate) async fn in_l1(cache: &Cache, id: i64) {
+    let is_there = async || {
+        let verdict = cache.explain(&DocKey(id)).await.l1.verdict;
+        let is_kept = matches!(verdict, Verdict::Fresh | Verdict::Stale | Verdict::Unproven);
+        assert!(is_kept, "L1 has lost document {id}: {verdict:?}");
+        verdict != Verdict::Unproven
+    };
+    eventually("L1 answers", is_there).await;
+}
+
+/// What came of a scenario in which heartbeats were answered throughout. A pause of the machine
+/// closes the window and may flush L1, as it should; the scenario is then played again.
+pub(crate) async fn in_one_window<T>(caches: &[&Cache], mut play: impl AsyncFnMut() -> T) -> T {
+    let backplane = |cache: &&Cache| cache.stats().backplane;
+    let lag = |cache: &&Cache| backplane(cache).lag.unwrap_or(Duration::MAX);
+    for _ in 0..50 {
+        let quiet = Duration::from_millis(300);
+        until("heartbeats are answered", || caches.iter().all(|cache| lag(cache) < quiet)).await;
+        let flushes = || caches.iter().map(|cache| backplane(cache).flushes).sum::<u64>();
+        let (before, began) = (flushes(), Instant::now());
+        let outcome = play().await;
+        if began.elapsed() < Duration::from_millis(600) && flushes() == before {
+            return outcome;
+        }
+    }
+    panic!("the machine pauses all the time");
+}
+
+/// What came of a scenario during which the machine did not pause for so long that an attempt was
+/// given up and made again.
+pub(crate) async fn without_a_pause<T>(mut play: impl AsyncFnMut() -> T) -> T {
+    for _ in 0..50 {
+        let began = Instant::now();
+        let outcome = play().await;
+        if began.elapsed() < Duration::from_millis(200) {
+            return outcome;
+        }
+    }
+    panic!("the machine pauses all the time");
 }
 
 pub(crate) fn counted(cache: &Cache) -> NamespaceStats {
