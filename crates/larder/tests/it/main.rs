@@ -13,5 +13,6 @@ mod outbox_table;
 mod parts;
 mod races;
 mod reads;
+mod spans;
 mod stampede;
 mod support;
