@@ -39,5 +39,7 @@ mod statements;
 mod support;
 mod texts;
 mod tidy;
+#[cfg(feature = "otel")]
+mod traces;
 mod viewers;
 mod visibility;
