@@ -2,10 +2,8 @@
 
 use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
-use tracing::{Instrument, Span};
-
 use crate::{
-    Cache, CacheKey, Cached, KeyWriter, LoadError, Loaded, Source,
+    BoxFuture, Cache, CacheKey, Cached, KeyWriter, LoadError, Loaded, Source,
     cache::{Inner, Mode},
     clock::millis,
     error::Failure,
@@ -18,7 +16,7 @@ use crate::{
         fetch::{Purpose, Step},
         join::Moment,
     },
-    span,
+    span::Reading,
     stats::{Count, NamespaceId},
     trip::{self, Trip},
 };
@@ -27,18 +25,18 @@ use crate::{
 const NEXT_REFRESH: Duration = Duration::from_millis(100);
 
 /// What a caller takes for an answer: a value, or also "there is no such thing".
-pub(crate) trait Answer<V>: Sized + Send {
+pub(crate) trait Answer<V>: Sized + Send + 'static {
     /// `None` if it is no answer to this caller.
     fn of(value: Option<Arc<V>>) -> Option<Self>;
 }
 
-impl<V: Send + Sync> Answer<V> for Arc<V> {
+impl<V: Send + Sync + 'static> Answer<V> for Arc<V> {
     fn of(value: Option<Self>) -> Option<Self> {
         value
     }
 }
 
-impl<V: Send + Sync> Answer<V> for Option<Arc<V>> {
+impl<V: Send + Sync + 'static> Answer<V> for Option<Arc<V>> {
     fn of(value: Self) -> Option<Self> {
         Some(value)
     }
@@ -59,11 +57,11 @@ impl Cache {
         L: Into<Loaded<K::Value>> + 'static,
         E: Send + Sync + 'static,
     {
-        let reading = span::reading::<K>();
+        let reading = Reading::begin::<K>();
         let plan = {
             let written = write_key(key, scope);
             if let Some((hit, refresh_after)) = self.inner.hit(&written, self.mode) {
-                span::answered(&reading, &hit);
+                reading.answered(&hit);
                 if hit.is_stale && self.inner.clock.now() >= refresh_after {
                     self.refresh(scope, key, &written, load);
                 }
@@ -71,17 +69,17 @@ impl Cache {
             }
             Plan::new(&self.inner, key, scope, &written)
         };
-        // Boxed: the rest is large, and a hit should not pay for moving it.
-        Box::pin(self.miss_in_span(reading, plan, load)).await
+        self.boxed_miss(reading, plan, load).await
     }
 
-    /// [`miss`](Self::miss) inside of the read's span.
-    async fn miss_in_span<K, A, F, L, E>(
-        &self,
-        reading: Span,
+    /// The rest is large, and a hit should not pay for moving it; nor a read that nobody traces
+    /// for its span.
+    fn boxed_miss<'a, K, A, F, L, E>(
+        &'a self,
+        reading: Reading,
         plan: Result<Plan<K>, NamespaceId>,
         load: impl FnOnce() -> F + Send + 'static,
-    ) -> Result<Cached<A>, LoadError<E>>
+    ) -> BoxFuture<'a, Result<Cached<A>, LoadError<E>>>
     where
         K: CacheKey,
         A: Answer<K::Value>,
@@ -89,19 +87,18 @@ impl Cache {
         L: Into<Loaded<K::Value>> + 'static,
         E: Send + Sync + 'static,
     {
-        let read = self.miss(&reading, plan, load).instrument(reading.clone()).await;
-        match &read {
-            Ok(read) => span::answered(&reading, read),
-            Err(_) => span::failed(&reading),
+        if reading.is_traced() {
+            Box::pin(reading.clone().within(self.miss(reading, plan, load)))
+        } else {
+            Box::pin(self.miss(reading, plan, load))
         }
-        read
     }
 
     /// Joins or begins a flight. A joiner overtaken by an invalidation boards once more, a flight
     /// born after that; its result is final.
     async fn miss<K, A, F, L, E>(
         &self,
-        reading: &Span,
+        reading: Reading,
         plan: Result<Plan<K>, NamespaceId>,
         load: impl FnOnce() -> F + Send + 'static,
     ) -> Result<Cached<A>, LoadError<E>>
@@ -121,7 +118,7 @@ impl Cache {
                     namespace = K::NAMESPACE,
                     "a key cannot be cached; loading without"
                 );
-                return inner.load_alone::<K, _, _, _, _>(reading, namespace, load).await;
+                return inner.load_alone::<K, _, _, _, _>(&reading, namespace, load).await;
             }
         };
         if inner.caches(K::NAMESPACE) {
@@ -139,7 +136,7 @@ impl Cache {
                         }
                         let born = flight.birth.born;
                         let trip = Trip::new::<A>(inner, &plan, born, Purpose::Read, self.mode);
-                        let landing = lead(reading, trip, flight, pilot, load).await;
+                        let landing = lead(&reading, trip, flight, pilot, load).await;
                         let answer = inner.answer(&plan, landing, Source::Loader);
                         return answer.unwrap_or(Err(LoadError::shut_down()));
                     }
@@ -166,7 +163,7 @@ impl Cache {
         }
         // Caching is off, or the flight answered another question (a refresh that gave up, a call
         // with another error type).
-        inner.load_alone::<K, _, _, _, _>(reading, plan.namespace, load).await
+        inner.load_alone::<K, _, _, _, _>(&reading, plan.namespace, load).await
     }
 
     /// Looks into both tiers and goes no further.
@@ -238,7 +235,7 @@ impl Cache {
                 Trip::new::<Option<Arc<K::Value>>>(&self.inner, &plan, born, purpose, Mode::Any);
             tokio::spawn(async move {
                 let step = trip.look_first().await;
-                trip.fly(step, pilot, span::loading::<K, F>(Span::none(), load)).await;
+                trip.fly(step, pilot, Reading::by_nobody().loading::<K, F>(load)).await;
                 drop(permit);
             });
         }
@@ -347,7 +344,7 @@ impl Inner {
     /// Loads for one caller, in a task of its own like any load, and stores nothing.
     async fn load_alone<K, A, F, L, E>(
         self: &Arc<Self>,
-        reading: &Span,
+        reading: &Reading,
         namespace: NamespaceId,
         load: impl FnOnce() -> F + Send + 'static,
     ) -> Result<Cached<A>, LoadError<E>>
@@ -360,7 +357,7 @@ impl Inner {
     {
         self.namespaces.count(namespace, Count::Miss);
         let (inner, limit) = (Arc::clone(self), K::policy().load_timeout);
-        let load = span::loading::<K, F>(reading.clone(), load);
+        let load = reading.clone().loading::<K, F>(load);
         let loading = tokio::spawn(async move { trip::run(&inner, namespace, load, limit).await });
         match loading.await.unwrap_or(Err(Failure::ShutDown)) {
             Ok(loaded) => {
@@ -379,7 +376,7 @@ impl Inner {
 /// the caller's task; whatever else there is to do goes on in a task of its own if the caller goes
 /// away.
 async fn lead<K, F, L, E>(
-    reading: &Span,
+    reading: &Reading,
     mut trip: Trip<K>,
     flight: Flight,
     mut pilot: Pilot,
@@ -393,14 +390,14 @@ where
 {
     let step = trip.look_first().await;
     if step != Step::Serve {
-        tokio::spawn(trip.fly(step, pilot, span::loading::<K, F>(reading.clone(), load)));
+        tokio::spawn(trip.fly(step, pilot, reading.clone().loading::<K, F>(load)));
         return flight.land().await;
     }
     // Landing is cheap where nobody waits.
     drop(flight);
     let seen = trip.seen();
     if let Some(refresh) = trip.serve(&mut pilot) {
-        tokio::spawn(trip.fly(refresh, pilot, span::loading::<K, F>(Span::none(), load)));
+        tokio::spawn(trip.fly(refresh, pilot, Reading::by_nobody().loading::<K, F>(load)));
     }
     seen.unwrap_or(Landing::Abandoned)
 }

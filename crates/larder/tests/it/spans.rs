@@ -8,6 +8,7 @@ use std::{
 };
 
 use larder::{Cache, Clock, PolicyOverride};
+use tokio::time::timeout;
 use tracing::{
     Instrument, Subscriber,
     field::{Field, Visit},
@@ -205,6 +206,23 @@ async fn a_stale_value_is_graced_and_its_refresh_is_a_trace_of_its_own() {
         assert_eq!((loads.len(), loads[0].parent), (1, None), "{tiers:?}: {loads:?}");
         assert!(!loads[0].is_closed, "{tiers:?}: it takes two seconds");
     }
+}
+
+#[tokio::test]
+async fn a_load_whose_reader_went_away_before_its_turn_is_still_below_the_read() {
+    let cache = Cache::builder().most_loads(1).build().expect("valid");
+    let database = Database::slow(Duration::from_millis(200));
+    let (seen, _guard) = Seen::begin();
+    let first = database.read(&cache, 1);
+    let leaving = async {
+        let second = timeout(Duration::from_millis(50), read(&database, &cache)).await;
+        assert!(second.is_err(), "its load waits for the other one");
+        assert_eq!(seen.loads().len(), 1, "it has not had its turn");
+    };
+    tokio::join!(first, leaving);
+    until("both are loaded", || database.loads() == 2).await;
+    assert_eq!(seen.reads()[1].outcome(), ["-", "-", "-"]);
+    assert_eq!(seen.loads()[1].parent, Some("cache.read"));
 }
 
 #[tokio::test]
