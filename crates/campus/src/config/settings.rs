@@ -48,7 +48,7 @@ pub struct Settings {
     /// Begins every key in Redis [default: skillup:]
     #[arg(long, global = true, env = "REDIS_KEY_PREFIX", hide_short_help = true)]
     pub redis_key_prefix: Option<String>,
-    /// Time that one read may spend on Redis [default: 1.0]
+    /// Time that one read may spend on Redis [default: 100]
     #[arg(long, global = true, env = "REDIS_OP_TIMEOUT_MS", hide_short_help = true)]
     pub redis_op_timeout_ms: Option<String>,
     /// The same in seconds; REDIS_OP_TIMEOUT_MS wins

@@ -20,12 +20,11 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::{Heeds, Sampler, TracesConfig};
+use crate::reads::SPANS;
 use post::Post;
 
-/// The spans of requests.
+/// The target of the spans of requests; those of the cache are below them.
 pub const REQUEST: &str = "campus::request";
-/// The spans of Larder, below them.
-const READ: &str = "larder::read";
 
 /// What is sent, and by what.
 pub struct Traces {
@@ -67,7 +66,7 @@ impl Traces {
     {
         let ours = Targets::new()
             .with_target(REQUEST, LevelFilter::DEBUG)
-            .with_target(READ, LevelFilter::DEBUG);
+            .with_target(SPANS, LevelFilter::DEBUG);
         tracing_opentelemetry::layer()
             .with_tracer(self.provider.tracer("campus"))
             .with_location(false)
