@@ -29,9 +29,10 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn start(config: &Config) -> Result<Self, Failure> {
+        // Spans stay out of the lines. Not only events: who asks whether a line is wanted asks of a hint.
         let wanted = EnvFilter::try_new(&config.log_filter)
             .map_err(|e| format!("LOG_FILTER: {e}"))?
-            .and(filter_fn(|line| line.is_event()).with_max_level_hint(LevelFilter::TRACE));
+            .and(filter_fn(|line| !line.is_span()).with_max_level_hint(LevelFilter::TRACE));
         let lines = tracing_subscriber::fmt::layer::<Registry>()
             .with_ansi(std::io::stderr().is_terminal())
             .with_writer(std::io::stderr);
