@@ -17,7 +17,7 @@ run: ## Serve Campus on http://127.0.0.1:8000 (ARGS="--addr .." for flags)
 	cargo run --release -- serve $(ARGS)
 
 test: setup ## All tests, on private Redis servers; works on a bare machine
-	cargo nextest run --workspace --features campus/mongo
+	cargo nextest run --workspace --features campus/mongo,campus/otel
 	cargo test --workspace --doc
 
 history: setup ## Check every read of several processes under faults (SECONDS=600, SEED=1)

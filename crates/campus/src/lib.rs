@@ -15,4 +15,6 @@ pub mod model;
 pub mod reads;
 pub mod store;
 pub mod token;
+#[cfg(feature = "otel")]
+pub mod traces;
 pub mod wire;

@@ -24,6 +24,45 @@
 //!
 //! Times are monotonic: on a machine that suspends, `CLOCK_MONOTONIC` stands still meanwhile, and
 //! what L1 answers in the instant after waking may be as old as before.
+//!
+//! # Traces
+//! Each `get_or_load` and `find_or_load` is a [`tracing`] span `cache.read` at DEBUG, target
+//! `larder::read`, below the caller's: `namespace`, `kind` (of the key: never the key itself, which
+//! may name people), `tier` (`l1`, `l2`, `loader`, or `joined` for who waited for another read's
+//! load), `hit`, and `graced` (a stale value was served). A loader runs in a span `cache.load` below
+//! the read that began it; a refresh in the background is a trace of its own. A read that failed
+//! has no `tier`. Where no subscriber wants them they cost nothing worth counting.
+//!
+//! ```
+//! use std::{sync::mpsc, time::Duration};
+//! use tracing::{Subscriber, span::{Attributes, Id}, subscriber::set_default};
+//! use tracing_subscriber::{Layer, layer::{Context, SubscriberExt as _}};
+//!
+//! # use larder::*;
+//! # struct Answer; impl CacheKey for Answer { type Value = u32; type Scope = Public;
+//! # const NAMESPACE: &'static str = "n"; const NAME: &'static str = "answer"; const VERSION: u16 = 1;
+//! # fn policy() -> Policy { Policy::new(Duration::from_secs(60), Duration::from_secs(60)) }
+//! # fn segments(&self, _: &mut KeyWriter) {} }
+//! /// In place of `tracing_opentelemetry::layer()`.
+//! struct Names(mpsc::Sender<&'static str>);
+//!
+//! impl<S: Subscriber> Layer<S> for Names {
+//!     fn on_new_span(&self, span: &Attributes<'_>, _: &Id, _: Context<'_, S>) {
+//!         let _ = self.0.send(span.metadata().name());
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (names, seen) = mpsc::channel();
+//! let _guard = set_default(tracing_subscriber::registry().with(Names(names)));
+//! let cache = Cache::builder().build()?;
+//! for _ in 0..2 {
+//!     cache.get_or_load(&Answer, || async { Ok::<_, std::io::Error>(42) }).await?;
+//! }
+//! let seen: Vec<_> = seen.try_iter().collect();
+//! assert_eq!(seen, ["cache.read", "cache.load", "cache.read"]);
+//! # Ok(()) }
+//! ```
 
 #![deny(missing_docs)]
 
@@ -52,6 +91,7 @@ mod protocol;
 mod read;
 #[cfg(all(test, any(loom, shuttle)))]
 mod schedules;
+mod span;
 mod stats;
 mod trip;
 mod weigh;

@@ -3,7 +3,7 @@
 use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
 use crate::{
-    Cache, CacheKey, Cached, KeyWriter, LoadError, Loaded, Source,
+    BoxFuture, Cache, CacheKey, Cached, KeyWriter, LoadError, Loaded, Source,
     cache::{Inner, Mode},
     clock::millis,
     error::Failure,
@@ -16,6 +16,7 @@ use crate::{
         fetch::{Purpose, Step},
         join::Moment,
     },
+    span::Reading,
     stats::{Count, NamespaceId},
     trip::{self, Trip},
 };
@@ -24,18 +25,18 @@ use crate::{
 const NEXT_REFRESH: Duration = Duration::from_millis(100);
 
 /// What a caller takes for an answer: a value, or also "there is no such thing".
-pub(crate) trait Answer<V>: Sized + Send {
+pub(crate) trait Answer<V>: Sized + Send + 'static {
     /// `None` if it is no answer to this caller.
     fn of(value: Option<Arc<V>>) -> Option<Self>;
 }
 
-impl<V: Send + Sync> Answer<V> for Arc<V> {
+impl<V: Send + Sync + 'static> Answer<V> for Arc<V> {
     fn of(value: Option<Self>) -> Option<Self> {
         value
     }
 }
 
-impl<V: Send + Sync> Answer<V> for Option<Arc<V>> {
+impl<V: Send + Sync + 'static> Answer<V> for Option<Arc<V>> {
     fn of(value: Self) -> Option<Self> {
         Some(value)
     }
@@ -56,9 +57,11 @@ impl Cache {
         L: Into<Loaded<K::Value>> + 'static,
         E: Send + Sync + 'static,
     {
+        let reading = Reading::begin::<K>();
         let plan = {
             let written = write_key(key, scope);
             if let Some((hit, refresh_after)) = self.inner.hit(&written, self.mode) {
+                reading.answered(&hit);
                 if hit.is_stale && self.inner.clock.now() >= refresh_after {
                     self.refresh(scope, key, &written, load);
                 }
@@ -66,14 +69,36 @@ impl Cache {
             }
             Plan::new(&self.inner, key, scope, &written)
         };
-        // Boxed: the rest is large, and a hit should not pay for moving it.
-        Box::pin(self.miss(plan, load)).await
+        self.boxed_miss(reading, plan, load).await
+    }
+
+    /// The rest is large, and a hit should not pay for moving it; nor a read that nobody traces
+    /// for its span.
+    fn boxed_miss<'a, K, A, F, L, E>(
+        &'a self,
+        reading: Reading,
+        plan: Result<Plan<K>, NamespaceId>,
+        load: impl FnOnce() -> F + Send + 'static,
+    ) -> BoxFuture<'a, Result<Cached<A>, LoadError<E>>>
+    where
+        K: CacheKey,
+        A: Answer<K::Value>,
+        F: Future<Output = Result<Option<L>, E>> + Send + 'static,
+        L: Into<Loaded<K::Value>> + 'static,
+        E: Send + Sync + 'static,
+    {
+        if reading.is_traced() {
+            Box::pin(reading.clone().within(self.miss(reading, plan, load)))
+        } else {
+            Box::pin(self.miss(reading, plan, load))
+        }
     }
 
     /// Joins or begins a flight. A joiner overtaken by an invalidation boards once more, a flight
     /// born after that; its result is final.
     async fn miss<K, A, F, L, E>(
         &self,
+        reading: Reading,
         plan: Result<Plan<K>, NamespaceId>,
         load: impl FnOnce() -> F + Send + 'static,
     ) -> Result<Cached<A>, LoadError<E>>
@@ -93,8 +118,7 @@ impl Cache {
                     namespace = K::NAMESPACE,
                     "a key cannot be cached; loading without"
                 );
-                let limit = K::policy().load_timeout;
-                return inner.load_alone(namespace, limit, load).await;
+                return inner.load_alone::<K, _, _, _, _>(&reading, namespace, load).await;
             }
         };
         if inner.caches(K::NAMESPACE) {
@@ -112,7 +136,7 @@ impl Cache {
                         }
                         let born = flight.birth.born;
                         let trip = Trip::new::<A>(inner, &plan, born, Purpose::Read, self.mode);
-                        let landing = lead(trip, flight, pilot, load).await;
+                        let landing = lead(&reading, trip, flight, pilot, load).await;
                         let answer = inner.answer(&plan, landing, Source::Loader);
                         return answer.unwrap_or(Err(LoadError::shut_down()));
                     }
@@ -139,7 +163,7 @@ impl Cache {
         }
         // Caching is off, or the flight answered another question (a refresh that gave up, a call
         // with another error type).
-        inner.load_alone(plan.namespace, K::policy().load_timeout, load).await
+        inner.load_alone::<K, _, _, _, _>(&reading, plan.namespace, load).await
     }
 
     /// Looks into both tiers and goes no further.
@@ -211,7 +235,7 @@ impl Cache {
                 Trip::new::<Option<Arc<K::Value>>>(&self.inner, &plan, born, purpose, Mode::Any);
             tokio::spawn(async move {
                 let step = trip.look_first().await;
-                trip.fly(step, pilot, load).await;
+                trip.fly(step, pilot, Reading::by_nobody().loading::<K, F>(load)).await;
                 drop(permit);
             });
         }
@@ -318,25 +342,26 @@ impl Inner {
     }
 
     /// Loads for one caller, in a task of its own like any load, and stores nothing.
-    async fn load_alone<V, A, F, L, E>(
+    async fn load_alone<K, A, F, L, E>(
         self: &Arc<Self>,
+        reading: &Reading,
         namespace: NamespaceId,
-        limit: Duration,
         load: impl FnOnce() -> F + Send + 'static,
     ) -> Result<Cached<A>, LoadError<E>>
     where
-        V: Send + Sync + 'static,
-        A: Answer<V>,
+        K: CacheKey,
+        A: Answer<K::Value>,
         F: Future<Output = Result<Option<L>, E>> + Send + 'static,
-        L: Into<Loaded<V>> + 'static,
+        L: Into<Loaded<K::Value>> + 'static,
         E: Send + Sync + 'static,
     {
         self.namespaces.count(namespace, Count::Miss);
-        let inner = Arc::clone(self);
+        let (inner, limit) = (Arc::clone(self), K::policy().load_timeout);
+        let load = reading.clone().loading::<K, F>(load);
         let loading = tokio::spawn(async move { trip::run(&inner, namespace, load, limit).await });
         match loading.await.unwrap_or(Err(Failure::ShutDown)) {
             Ok(loaded) => {
-                let value = A::of(loaded.map(|loaded: Loaded<V>| Arc::new(loaded.value)));
+                let value = A::of(loaded.map(|loaded: Loaded<K::Value>| Arc::new(loaded.value)));
                 value.map(Cached::just_loaded).ok_or_else(LoadError::shut_down)
             }
             Err(failure) => {
@@ -351,6 +376,7 @@ impl Inner {
 /// the caller's task; whatever else there is to do goes on in a task of its own if the caller goes
 /// away.
 async fn lead<K, F, L, E>(
+    reading: &Reading,
     mut trip: Trip<K>,
     flight: Flight,
     mut pilot: Pilot,
@@ -364,14 +390,14 @@ where
 {
     let step = trip.look_first().await;
     if step != Step::Serve {
-        tokio::spawn(trip.fly(step, pilot, load));
+        tokio::spawn(trip.fly(step, pilot, reading.clone().loading::<K, F>(load)));
         return flight.land().await;
     }
     // Landing is cheap where nobody waits.
     drop(flight);
     let seen = trip.seen();
     if let Some(refresh) = trip.serve(&mut pilot) {
-        tokio::spawn(trip.fly(refresh, pilot, load));
+        tokio::spawn(trip.fly(refresh, pilot, Reading::by_nobody().loading::<K, F>(load)));
     }
     seen.unwrap_or(Landing::Abandoned)
 }

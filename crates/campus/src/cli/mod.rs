@@ -78,7 +78,12 @@ pub fn run() -> ExitCode {
     let sources = Sources { arguments: &arguments, dotenv: &dotenv };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(dispatch(cli, &sources, &mut out)),
+        Ok(runtime) => {
+            let result = runtime.block_on(dispatch(cli, &sources, &mut out));
+            // Whoever still asks for the address of a host may ask for long.
+            runtime.shutdown_background();
+            result
+        }
         Err(error) => Err(error.into()),
     };
     match result {
@@ -106,8 +111,10 @@ async fn dispatch(cli: Cli, sources: &Sources<'_>, out: &mut Output) -> Result<E
     let clock = Clock::System;
     match command {
         Command::Serve => {
-            log::start(&config)?;
-            serve::run(&config, clock, out).await?;
+            let log = log::Log::start(&config)?;
+            let served = serve::run(&config, clock, out).await;
+            log.end().await;
+            served?;
         }
         Command::Migrate => migrate::run(&config, out).await?,
         Command::Seed(args) => seed::run(&args, &config, clock, out).await?,

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{Failure, Output, company};
 use crate::app::App;
 use crate::clock::Clock;
-use crate::config::{Config, Seed, Service};
+use crate::config::{Config, Seed, Service, TracesConfig};
 use crate::http;
 use crate::import;
 use crate::reads::Ending;
@@ -55,7 +55,8 @@ pub(super) async fn run(config: &Config, clock: Clock, out: &mut Output) -> Resu
         let service = http::metrics_service(Arc::clone(&app));
         tokio::spawn(http::serve(listener, service, std::future::pending()))
     });
-    serve(listener, &app, config.shutdown_delay, signals).await;
+    let traces = config.traces.as_ref().map_or(Duration::ZERO, |_| TracesConfig::LAST);
+    serve(listener, &app, config.shutdown_delay, LEAVING - traces, signals).await;
     tending.abort();
     if let Some(measured) = measured {
         measured.abort();
@@ -199,7 +200,13 @@ fn greet(
 ///
 /// After SIGTERM new requests are served for a while, so that whoever sends them can hear that
 /// this server is not ready any more. Another signal ends that.
-async fn serve(listener: TcpListener, app: &Arc<App>, delay: Duration, mut signals: Signals) {
+async fn serve(
+    listener: TcpListener,
+    app: &Arc<App>,
+    delay: Duration,
+    leaving_for: Duration,
+    mut signals: Signals,
+) {
     let leaving = app.leaving.clone();
     let stop = async move {
         let asked = signals.wait().await;
@@ -211,7 +218,7 @@ async fn serve(listener: TcpListener, app: &Arc<App>, delay: Duration, mut signa
         tracing::info!("stopping: open requests may end");
     };
     let draining = http::serve(listener, http::service(Arc::clone(app)), stop).await;
-    let deadline = Instant::now() + LEAVING.saturating_sub(delay).max(LEAST_DRAIN);
+    let deadline = Instant::now() + leaving_for.saturating_sub(delay).max(LEAST_DRAIN);
     app.learning.end_streams();
     if timeout_at(deadline, draining.finished()).await.is_err() {
         tracing::warn!("some requests did not end in time");

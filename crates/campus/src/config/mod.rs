@@ -13,6 +13,7 @@ mod resolve;
 mod secret;
 mod serving;
 mod settings;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -31,6 +32,7 @@ pub use report::{Report, Sources};
 pub use secret::Secret;
 pub use serving::Service;
 pub use settings::Settings;
+pub use traces::{Heeds, Sampler, TracesConfig};
 
 /// A configuration that was checked.
 #[derive(Debug, Clone)]
@@ -54,6 +56,8 @@ pub struct Config {
     pub cors_origins: Vec<String>,
     pub warm: WarmConfig,
     pub metrics: MetricsConfig,
+    /// Absent: none are sent.
+    pub traces: Option<TracesConfig>,
     /// For tests of a crash: how many commits this process lives. Only in debug builds.
     pub abort_after_commit: Option<u32>,
     /// Things to tell the operator once the log is there.

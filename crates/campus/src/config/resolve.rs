@@ -141,6 +141,7 @@ impl Check<'_> {
             cors_origins: self.origins(),
             warm: self.warm(),
             metrics: self.metrics(),
+            traces: self.traces(),
             abort_after_commit: self.abort_after_commit(),
             warnings: Vec::new(),
         };

@@ -90,7 +90,7 @@ impl Check<'_> {
 }
 
 /// `https://example.org` or `http://localhost:3000`: no path, no name, nothing quoted.
-fn is_origin(text: &str) -> bool {
+pub(super) fn is_origin(text: &str) -> bool {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     rest.is_some_and(|rest| match rest.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => is_host(host) && is_port(port),

@@ -150,6 +150,18 @@ pub struct Settings {
     /// The token that /metrics asks for on the main address; absent: this machine only
     #[arg(long, global = true, env = "METRICS_TOKEN", hide_short_help = true)]
     pub metrics_token: Option<String>,
+    /// A collector of traces that takes OTLP over HTTP, in a build with them; absent: none are sent
+    #[arg(long, global = true, env = "OTEL_EXPORTER_OTLP_ENDPOINT", hide_short_help = true)]
+    pub otel_exporter_otlp_endpoint: Option<String>,
+    /// What traces call this server [default: campus]
+    #[arg(long, global = true, env = "OTEL_SERVICE_NAME", hide_short_help = true)]
+    pub otel_service_name: Option<String>,
+    /// Which requests are traced, by OpenTelemetry's names [default: parentbased_always_on]
+    #[arg(long, global = true, env = "OTEL_TRACES_SAMPLER", hide_short_help = true)]
+    pub otel_traces_sampler: Option<String>,
+    /// The share of them for a sampler with ratio in its name [default: 1.0]
+    #[arg(long, global = true, env = "OTEL_TRACES_SAMPLER_ARG", hide_short_help = true)]
+    pub otel_traces_sampler_arg: Option<String>,
     /// For tests: abort after this many commits, before the cache hears of the last one
     #[cfg(debug_assertions)]
     #[arg(long, global = true, env = "CAMPUS_ABORT_AFTER_COMMIT", hide = true)]

@@ -1,7 +1,7 @@
 //! The outermost layer: one small service instead of a stack of five.
 //!
 //! In this order: a request id, whether a browser may ask, the path without its trailing slash,
-//! the route, a panic caught, the common headers set. It must wrap the whole router, because
+//! its span where traces are sent, the route, a panic caught, the common headers set. It must wrap the whole router, because
 //! a path has to be changed before it is matched.
 
 use std::convert::Infallible;
@@ -24,6 +24,8 @@ use tower::Service;
 use super::cors::Origins;
 use super::error::{Cause, Problem};
 use super::protection::protect;
+#[cfg(feature = "otel")]
+use super::traced;
 use crate::app::Leaving;
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
@@ -93,14 +95,18 @@ impl Service<Request> for Edge {
         }
         let writes = seen.is_write().then(|| self.writes.clone());
         let leaving = self.leaving.clone();
-        let response = self.router.call(request);
+        #[cfg(feature = "otel")]
+        let span = traced::begin(&request, &id);
+        let answer = guarded(self.router.call(request));
+        #[cfg(feature = "otel")]
+        let answer = traced::inside(span, answer);
         Box::pin(async move {
             let mut response = match writes {
-                None => guarded(response).await,
+                None => answer.await,
                 // A write goes on when its client goes away: between its commit and
                 // its invalidation it must not be dropped.
                 Some(writes) => writes
-                    .spawn(guarded(response))
+                    .spawn(answer)
                     .await
                     .unwrap_or_else(|_| Problem::internal().into_response()),
             };

@@ -156,6 +156,10 @@ where
         let response = self.inner.call(request);
         Box::pin(async move {
             let response = response.await?;
+            #[cfg(feature = "otel")]
+            if let Some(route) = &path {
+                super::traced::name(method, route);
+            }
             let path = path.as_ref().map_or("none", MatchedPath::as_str);
             let cache_status = cache_label(response.headers());
             meters.record(meters::Request { method, path, cache_status }, began.elapsed());
@@ -165,7 +169,7 @@ where
 }
 
 /// Clients make methods up; each would be a series of its own.
-fn method_label(method: &Method) -> &'static str {
+pub(super) fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::HEAD => "HEAD",

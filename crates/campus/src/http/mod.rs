@@ -29,6 +29,8 @@ mod server;
 mod sessions;
 mod site;
 mod system;
+#[cfg(feature = "otel")]
+mod traced;
 mod users;
 
 use std::sync::Arc;

@@ -43,6 +43,8 @@ pub use outbox::{Crash, Rows};
 pub use report::{Backplane, CacheReport, NamespaceReport, RedisReport, RedisState};
 pub use rules::Definition;
 pub use self_test::TestStep;
+#[cfg(feature = "otel")]
+pub use symbols::SPANS;
 pub use symbols::SYMBOLS;
 pub use warm::{WarmReport, Warmed, Warming};
 

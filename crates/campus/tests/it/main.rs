@@ -42,6 +42,8 @@ mod statements;
 mod support;
 mod texts;
 mod tidy;
+#[cfg(feature = "otel")]
+mod traces;
 mod upgrades;
 mod viewers;
 mod visibility;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::requirements::{named, rows, tests};
 
 /// What may be put off, and until what.
-const LATER: [&str; 10] = [
+const LATER: [&str; 9] = [
     "strict mode",
     "Cluster",
     "batch reads",
@@ -15,7 +15,6 @@ const LATER: [&str; 10] = [
     "conditional loads",
     "a choice by error",
     "session tokens",
-    "OpenTelemetry spans",
 ];
 
 /// The list of scenarios has gaps.

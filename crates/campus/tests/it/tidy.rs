@@ -130,6 +130,8 @@ fn campus_imports_point_in_one_direction() {
     forbid(&["campus/src"], &["larder"], &["campus/src/reads/", "campus/src/app.rs"]);
     forbid(&["campus/src"], &["redis::"], &[]);
     forbid(&["campus/src"], &["mongodb::"], &["campus/src/store/documents.rs"]);
+    let traces = ["campus/src/traces/", "campus/src/http/traced.rs"];
+    forbid(&["campus/src"], &["opentelemetry", "tracing_opentelemetry"], &traces);
     // Where what a spreadsheet would run is made harmless.
     forbid(&["campus/src"], &["csv::Writer"], &["campus/src/http/csv.rs"]);
 }

@@ -16,6 +16,7 @@ mod outbox_table;
 mod parts;
 mod races;
 mod reads;
+mod spans;
 mod staleness;
 mod stampede;
 mod support;
