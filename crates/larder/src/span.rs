@@ -89,9 +89,14 @@ impl Reading {
 
     fn load_span(self, namespace: &'static str, kind: &'static str) -> Span {
         // Held until the load's span is there: whoever read may be gone, and their span with them.
-        let Self(read) = self;
-        let parent = read.as_deref().and_then(Span::id);
-        tracing::debug_span!(target: TARGET, parent: parent, "cache.load", namespace, kind)
+        // Entered and not named: where this thread has another subscriber, the id is nobody's there.
+        match &self.0 {
+            Some(read) => read
+                .in_scope(|| tracing::debug_span!(target: TARGET, "cache.load", namespace, kind)),
+            None => {
+                tracing::debug_span!(target: TARGET, parent: None, "cache.load", namespace, kind)
+            }
+        }
     }
 }
 

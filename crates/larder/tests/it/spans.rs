@@ -8,9 +8,9 @@ use std::{
 };
 
 use larder::{Cache, Clock, PolicyOverride};
-use tokio::time::timeout;
+use tokio::{runtime, time::timeout};
 use tracing::{
-    Instrument, Subscriber,
+    Dispatch, Instrument, Subscriber, dispatcher,
     field::{Field, Visit},
     span::{Attributes, Id, Record},
     subscriber::{DefaultGuard, set_default},
@@ -242,4 +242,22 @@ async fn a_read_past_a_cache_that_is_off_is_a_miss_with_its_load() {
     read(&Database::default(), &cache).await;
     assert_eq!(seen.reads()[0].outcome(), ["loader", "false", "false"]);
     assert_eq!(seen.loads()[0].parent, Some("cache.read"));
+}
+
+/// A span is known to its own subscriber alone.
+#[test]
+fn a_load_on_a_thread_with_another_subscriber_is_made_all_the_same() {
+    let elsewhere = Dispatch::new(tracing_subscriber::registry());
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .on_thread_start(move || std::mem::forget(dispatcher::set_default(&elsewhere)))
+        .build();
+    let (seen, _guard) = Seen::begin();
+    runtime.expect("a runtime").block_on(async {
+        let (cache, database) = (built(Cache::builder()).await, Database::default());
+        read(&database, &cache).await;
+        assert_eq!(database.loads(), 1);
+    });
+    assert_eq!((seen.reads().len(), seen.loads().len()), (1, 0));
 }
