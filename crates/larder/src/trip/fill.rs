@@ -26,6 +26,13 @@ pub(super) struct Moment {
     pub(super) local: u64,
 }
 
+/// Why a value cannot be stored.
+pub(super) enum Unstorable {
+    TooLarge,
+    /// Its `Serialize` failed or panicked.
+    Unencodable,
+}
+
 /// A loaded value on its way into the tiers.
 pub(super) struct Cargo<V> {
     pub(super) value: Option<Arc<V>>,
@@ -58,12 +65,18 @@ impl<K: CacheKey> Trip<K> {
         (cargo, is_kept)
     }
 
-    pub(super) fn too_large(&self) {
+    pub(super) fn refuse(&self, why: &Unstorable) {
         self.inner.namespaces.count(self.plan.namespace, Count::FillRefused);
-        tracing::warn!(
-            limit = self.inner.max_entry_bytes,
-            "a value is over the size cap and is not cached"
-        );
+        match why {
+            Unstorable::TooLarge => tracing::warn!(
+                limit = self.inner.max_entry_bytes,
+                "a value is over the size cap and is not cached"
+            ),
+            Unstorable::Unencodable => tracing::warn!(
+                namespace = K::NAMESPACE,
+                "a value cannot be encoded and is not stored in Redis"
+            ),
+        }
     }
 
     /// Stores the value in Redis; `false` if it is not there, and our lease may be.
@@ -81,9 +94,12 @@ impl<K: CacheKey> Trip<K> {
         if self.inner.stamps.is_dirty(self.plan.slots.counting(true)) {
             return false;
         }
-        let Some(envelope) = self.pack(&ask, cargo) else {
-            self.too_large();
-            return false;
+        let envelope = match self.pack(&ask, cargo) {
+            Ok(envelope) => envelope,
+            Err(why) => {
+                self.refuse(&why);
+                return false;
+            }
         };
         let ask = Ask {
             generation_ttl: ask.generation_ttl.max(life(cargo.hard) * GENERATION_LIVES),
@@ -103,17 +119,18 @@ impl<K: CacheKey> Trip<K> {
         }
     }
 
-    fn pack(&self, ask: &Ask<'_>, cargo: &Cargo<K::Value>) -> Option<Vec<u8>> {
+    fn pack(&self, ask: &Ask<'_>, cargo: &Cargo<K::Value>) -> Result<Vec<u8>, Unstorable> {
         let payload = match &cargo.value {
             Some(value) => {
                 // A `Serialize` that panics must not leave the lease behind.
                 let encode = || rmp_serde::to_vec_named(&**value).ok();
-                Some(catch_unwind(AssertUnwindSafe(encode)).ok().flatten()?)
+                let encoded = catch_unwind(AssertUnwindSafe(encode)).ok().flatten();
+                Some(encoded.ok_or(Unstorable::Unencodable)?)
             }
             None => None,
         };
         if payload.as_ref().is_some_and(|payload| payload.len() > self.inner.max_entry_bytes) {
-            return None;
+            return Err(Unstorable::TooLarge);
         }
         let packed =
             payload.as_deref().and_then(|payload| packed(payload, self.inner.compress_above));
@@ -122,12 +139,12 @@ impl<K: CacheKey> Trip<K> {
         let envelope = Envelope {
             life: Lifetime { written, soft: written + cargo.soft, hard: written + cargo.hard },
             cost_ms: (self.inner.clock.now() - cargo.began.local) as u32,
-            nonces: self.plan.recorded(&self.generations)?,
+            nonces: self.plan.recorded(&self.generations).ok_or(Unstorable::Unencodable)?,
             payload: stored.or(payload.as_deref().map(Payload::Plain)),
         };
         let origin =
             Written { epoch: self.epoch, schema: Plan::<K>::SCHEMA, key: &ask.place.value };
-        envelope.encode(ask.id, origin)
+        envelope.encode(ask.id, origin).ok_or(Unstorable::TooLarge)
     }
 
     /// Takes away what stood here before: the loader has just said that it is not to be kept.

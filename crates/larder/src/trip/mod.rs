@@ -12,7 +12,7 @@ use std::{
 
 use tokio::{sync::OwnedSemaphorePermit, time};
 
-use fill::Moment;
+use fill::{Moment, Unstorable};
 pub(crate) use run::run;
 
 use crate::{
@@ -404,7 +404,7 @@ impl<K: CacheKey> Trip<K> {
                 };
                 let fits = entry.weight as usize <= self.inner.max_entry_bytes;
                 if !fits {
-                    self.too_large();
+                    self.refuse(&Unstorable::TooLarge);
                 }
                 if is_kept && fits {
                     self.keep_in_l1(&entry);

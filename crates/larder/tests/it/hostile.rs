@@ -136,6 +136,7 @@ impl CacheKey for UnwritableKey {
 async fn a_value_that_panics_or_fails_while_it_is_written_leaves_no_lease() {
     let redis = Redis::start().await;
     for tiers in [Tiers::L2, Tiers::Both] {
+        let (logged, _guard) = log();
         let cache = tiers.cache(&redis).await;
         for value in [7, 8] {
             let load = move || async move { Ok::<_, Infallible>(Unwritable(value)) };
@@ -146,6 +147,7 @@ async fn a_value_that_panics_or_fails_while_it_is_written_leaves_no_lease() {
             eventually("the lease is released", is_released).await;
         }
         assert_eq!(counted(&cache).fills_refused, 2, "{tiers:?}");
+        assert_eq!(logged.lines(&["WARN", "cannot be encoded"]), 2, "{tiers:?}");
     }
 }
 
