@@ -1,7 +1,7 @@
 //! The span of a request: below the caller's, above those of the cache.
 //!
-//! It has the template of the route and never the path, for ids are people: no query, no header
-//! and nobody's name or token either.
+//! It has the template of the route and never the path, for ids are people: no query, no header but
+//! the request's id, which a client may choose, and nobody's name or token either.
 
 use std::future::Future;
 

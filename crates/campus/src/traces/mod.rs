@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tracing::Subscriber;
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, Targets, filter_fn};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::{Heeds, Sampler, TracesConfig};
@@ -74,7 +74,7 @@ impl Traces {
             .with_target(false)
             .with_tracked_inactivity(false)
             .with_context_activation(false)
-            .with_filter(ours)
+            .with_filter(ours.and(filter_fn(|of| of.is_span())))
     }
 
     /// Sends what waits, for as long as a server that leaves may.

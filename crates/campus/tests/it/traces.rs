@@ -179,6 +179,7 @@ async fn nobodys_address_token_or_id_is_in_a_trace() {
     collector.trace(0xc3).await.only("GET");
     collector.trace(0xc4).await.only("GET /courses");
     assert!(collector.spans().iter().any(|span| span.name == "POST /auth/login"));
+    assert!(collector.spans().iter().all(|span| span.events.is_empty()), "lines of the log");
     for body in collector.taken.lock().expect("unharmed").iter() {
         let text = String::from_utf8_lossy(body);
         for private in PRIVATE.into_iter().chain([token.as_str()]) {

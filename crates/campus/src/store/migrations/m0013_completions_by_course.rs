@@ -2,7 +2,8 @@
 //! at what was done in the others, whether or not the database has counted its rows yet.
 //!
 //! A large table takes minutes, and servers of the version before go on writing to it: so there is
-//! no transaction around all of it, and what was cut short goes on where it was.
+//! no transaction around all of it, and what was cut short goes on where it was. Only while
+//! PostgreSQL makes the index, at the end, do they wait: made beside them it could be left invalid.
 
 use sea_orm_migration::async_trait;
 use sea_orm_migration::schema::big_integer;
