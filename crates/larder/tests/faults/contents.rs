@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     drill::{Drill, Setup, process},
+    flushes::{Flushes, without_flushes},
     report::Fault,
     support::{Redis, counted, until},
 };
@@ -86,23 +87,22 @@ async fn an_eviction_storm_costs_misses_only() {
 const EVICTION: Fault =
     Fault { row: 10, what: "eviction storm: 6 MB, allkeys-lru", expected: "misses; nothing stale" };
 
-async fn flushed_again_and_again(redis: &Redis, command: &[&str]) -> (u64, Drill) {
+async fn flushed_again_and_again(redis: &Redis, command: &[&str]) -> (Flushes, Drill) {
     let mut drill = Setup::on(&redis.url()).begin().await;
-    let before = drill.reader.stats().backplane.flushes;
     drill.fault_begins();
     let flush = || redis.command::<()>(command);
-    again_and_again(Duration::from_millis(150), flush).await;
-    (drill.reader.stats().backplane.flushes - before, drill)
+    let flushing = again_and_again(Duration::from_millis(150), flush);
+    (Flushes::during(flushing, &drill.reader).await, drill)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn flushall_is_noticed_and_costs_misses_only() {
     let redis = Redis::start().await;
     let (flushes, drill) = flushed_again_and_again(&redis, &["FLUSHALL"]).await;
-    assert!(flushes >= 2, "the lost sequence was not noticed");
+    assert!(flushes.count >= 2, "the lost sequence was not noticed: {flushes:?}");
     let line = drill.fault_ends(FLUSHALL).await;
     assert!(line.applies_invalidations());
-    line.note(format!("{flushes} flushes of L1")).record();
+    line.note(format!("{} flushes of L1", flushes.count)).record();
 }
 const FLUSHALL: Fault = Fault {
     row: 14,
@@ -112,18 +112,15 @@ const FLUSHALL: Fault = Fault {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_script_flush_is_not_noticed_by_readers_or_writers() {
-    // A pause of the machine may cost a flush: one time without any is enough.
-    for _ in 0..5 {
+    let line = without_flushes(async || {
         let redis = Redis::start().await;
         let (flushes, drill) = flushed_again_and_again(&redis, &["SCRIPT", "FLUSH"]).await;
         until("redis is used", || drill.reader.stats().l2 == L2State::Up).await;
         let line = drill.fault_ends(SCRIPT_FLUSH).await;
         assert!(line.applies_invalidations());
-        if flushes == 0 {
-            return line.record();
-        }
-    }
-    panic!("a flush of the scripts flushes L1");
+        (flushes, line)
+    });
+    line.await.record();
 }
 const SCRIPT_FLUSH: Fault = Fault {
     row: 14,

@@ -4,6 +4,7 @@
 mod contents;
 mod databases;
 mod drill;
+mod flushes;
 #[path = "../it/logged.rs"]
 #[allow(dead_code, reason = "the other test binary uses the rest")]
 mod logged;
