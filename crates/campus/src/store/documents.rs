@@ -123,8 +123,8 @@ impl Documents {
             Some(Document { version: found, .. }) if found >= version => {
                 Err(Error::corrupt(format!(
                     "MongoDB has version {found} of the content of course {course_id} in place of \
-                     {version}; is MONGODB_DB_NAME the one of another installation? `campus \
-                     content check` lists all of them"
+                     {version}; is the database an older backup, or MONGODB_DB_NAME the one of \
+                     another installation? `campus content check` lists all of them"
                 )))
             }
             _ => Err(Error::documents(format!(
@@ -157,10 +157,34 @@ impl Documents {
         Ok(asked(found).await.map_err(failed)?.map(|found| found.version))
     }
 
-    /// Removes the document of a course, unless it is another version meanwhile.
-    pub(super) async fn remove(&self, course_id: i64, version: i64) -> Result<()> {
+    /// Removes the document of a course, unless it is another version meanwhile. Whether it is
+    /// needed after all is asked when it is gone, and nobody can come to need it any more: then,
+    /// or if that cannot be told, it is put back.
+    pub(super) async fn remove(
+        &self,
+        course_id: i64,
+        version: i64,
+        is_needed: impl Future<Output = Result<bool>>,
+    ) -> Result<bool> {
+        // Also one that cannot be read.
+        let contents = self.contents.clone_with_type::<bson::Document>();
         let this = doc! {"course_id": course_id, "version": version};
-        asked(self.contents.delete_one(this)).await.map(drop).map_err(failed)
+        let taken = asked(contents.find_one_and_delete(this)).await.map_err(failed)?;
+        let Some(mut taken) = taken else {
+            return Ok(false);
+        };
+        let is_needed = is_needed.await;
+        if let Ok(false) = is_needed {
+            return Ok(true);
+        }
+        taken.remove("_id");
+        let older = doc! {"course_id": course_id, "version": {"$lt": version}};
+        match asked(contents.replace_one(older, taken).upsert(true)).await {
+            // The course has been written meanwhile.
+            Err(Failed::Driver(error)) if is_duplicate(&error) => {}
+            put => drop(put.map_err(failed)?),
+        }
+        is_needed.map(|_| false)
     }
 
     pub(super) fn check_size(content: &Content) -> Result<()> {
