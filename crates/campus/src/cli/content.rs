@@ -231,8 +231,13 @@ fn show_brought(brought: &Brought, out: &mut Output) -> std::io::Result<()> {
 
 fn brought_as_json(brought: &Brought) -> Value {
     let lost = brought.lost.iter().map(|lost| {
-        let Lost { course_id, version, found } = lost;
-        json!({"course_id": course_id, "database_version": version, "mongodb_version": found})
+        let Lost { course_id, version, found, is_unreadable } = lost;
+        json!({
+            "course_id": course_id,
+            "database_version": version,
+            "mongodb_version": found,
+            "unreadable": is_unreadable,
+        })
     });
     json!({
         "documents": brought.documents,

@@ -9,7 +9,7 @@ use sea_orm::{
     ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
 };
 
-use super::content::{ContentStore, ELSEWHERE, LOOKS, is_here, remains};
+use super::content::{ContentStore, ELSEWHERE, Found, LOOKS, is_here, remains};
 use super::tables::course_contents::{Column, Entity};
 use super::{Error, Lost, Result, Store};
 
@@ -199,7 +199,11 @@ impl Store {
             return Ok(true);
         };
         let found = self.content.fetch(course_id).await?;
-        Ok(found.is_none_or(|found| found.version == row.version && found.content == content))
+        Ok(match found {
+            Some(Found::Whole(found)) => found.version == row.version && found.content == content,
+            Some(Found::Unreadable { .. }) => false,
+            None => true,
+        })
     }
 
     /// Removes the document of a difference from MongoDB, unless the two do not differ like that
@@ -258,15 +262,17 @@ impl Store {
 
     async fn bring_back(&self, course_id: i64, state: State) -> Result<Back> {
         let State { version, is_shown, .. } = state;
-        let row = Entity::find_by_id(course_id).one(&self.reader).await?;
-        let (content, back) = match (self.content.fetch(course_id).await?, row) {
-            (Some(found), _) if found.version == version => (found.content, Back::Whole),
-            (found, Some(row)) if !is_shown => {
+        let found = self.content.fetch(course_id).await?;
+        let (content, back) = match found {
+            Some(Found::Whole(found)) if found.version == version => (found.content, Back::Whole),
+            found => {
+                let row = Entity::find_by_id(course_id).one(&self.reader).await?;
+                let row =
+                    row.ok_or_else(|| Error::corrupt(format!("content {course_id}: gone")))?;
+                if is_shown {
+                    return Ok(Back::Lost(row.lost(found.as_ref())));
+                }
                 (remains(&self.reader, row, found).await?.content, Back::IdsAlone)
-            }
-            (found, _) => {
-                let found = found.map(|found| found.version);
-                return Ok(Back::Lost(Lost { course_id, version, found }));
             }
         };
         let text = serde_json::to_string(&content)

@@ -194,6 +194,34 @@ async fn deleted(school: &School, id: i64, last: i64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn content_that_cannot_be_read_is_refused_until_it_is_replaced_or_deleted() {
+    let school = School::on_sqlite().await;
+    let (contents, ada) = (school.mongo.contents().await, &school.ada);
+    let ids = [school.written("One").await, school.written("Two").await, school.written("3").await];
+    let garble = async |id: i64| {
+        let set = doc! {"$set": {"content": {}}};
+        contents.update_one(doc! {"course_id": id}, set).await.expect("it answers");
+    };
+    for id in [ids[0], ids[1]] {
+        garble(id).await;
+        let path = format!("/courses/{id}/content");
+        let detail = school.fresh().await.get(&path).by(ada).await.refused(503);
+        assert!(detail.contains("can replace it as a whole"), "{detail}");
+    }
+    put(&*school.fresh().await, ada, ids[0], "Replaced").await.expect(200);
+    assert_eq!(title_of(&*school.fresh().await, ada, ids[0]).await, "Replaced");
+    assert_eq!(school.mongo.version(ids[0]).await, Some(2));
+    let path = format!("/courses/{}/content", ids[1]);
+    school.fresh().await.delete(&path).by(ada).await.expect(204);
+    school.fresh().await.get(&path).by(ada).await.refused(404);
+    garble(ids[0]).await;
+    let (code, printed) = school.command(&["content", "to-sql", "--json"]).json();
+    let lost = json!([{"course_id": ids[0], "database_version": 2, "mongodb_version": 2,
+        "unreadable": true}]);
+    assert_eq!((code, &printed["lost"], &printed["documents"]), (1, &lost, &json!(2)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_replaces_lost_content_has_no_lesson_that_somebody_has_done_before() {
     for school in [School::on_sqlite().await, School::on_postgresql().await] {
         let (app, ada) = (&school.app, &school.ada);
@@ -415,7 +443,8 @@ async fn back(school: &School, database: &str) {
     server.stop();
     school.mongo.turn_into(ids[1], Some(7)).await;
     let (code, printed) = to_sql().json();
-    let lost = json!([{"course_id": ids[1], "database_version": 1, "mongodb_version": 7}]);
+    let lost = json!([{"course_id": ids[1], "database_version": 1, "mongodb_version": 7,
+        "unreadable": false}]);
     assert_eq!((code, &printed["documents"], &printed["lost"]), (1, &json!(2), &lost));
     assert_eq!((&printed["ids_alone"], in_sql(&school.sql).await), (&json!(2), 4));
     // Whoever goes on with MongoDB all the same loses nothing.
