@@ -35,10 +35,15 @@ struct CheckArgs {
     /// Carry the documents to MongoDB that are still in the database, as servers do
     #[arg(long)]
     carry: bool,
-    /// Remove documents from MongoDB that no course has, or that keep a course's own out. Not if
-    /// another installation uses this MONGODB_DB_NAME: they may be its documents
+    /// Remove documents from MongoDB that no course has, or that keep a course's own of the same
+    /// version out. Not if another installation uses this MONGODB_DB_NAME: they may be its
+    /// documents. Nor if the database may be an older backup: they may be of newer courses
     #[arg(long)]
     remove_strangers: bool,
+    /// Remove documents from MongoDB that are newer than the database's own. If the database is an
+    /// older backup, they are the last work of their authors: restore a newer one instead
+    #[arg(long)]
+    remove_newer: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -96,9 +101,12 @@ async fn open(config: &Config) -> Result<Store, Failure> {
 
 async fn check(store: &Store, args: &CheckArgs) -> Result<Checked, Failure> {
     let mut removed = 0;
-    if args.remove_strangers {
-        let before = compare(store).await?;
-        removed = store.remove_strange_documents(&before.differences).await?;
+    if args.remove_strangers || args.remove_newer {
+        for difference in compare(store).await?.differences {
+            if args.is_to_remove(difference.how) {
+                removed += u64::from(store.remove_document(&difference).await?);
+            }
+        }
     }
     let carried = if args.carry { store.carry_all_content().await } else { Ok(()) };
     let problem = carried.err().map(|error| error.to_string());
@@ -118,6 +126,16 @@ async fn to_sql(store: &Store) -> Result<Brought, Failure> {
     let brought = store.bring_content_back(&mut |done| bar.set_position(done)).await;
     bar.finish_and_clear();
     Ok(brought?)
+}
+
+impl CheckArgs {
+    fn is_to_remove(&self, how: How) -> bool {
+        match how {
+            How::KeptOut | How::WithoutRow => self.remove_strangers,
+            How::NewerInMongodb => self.remove_newer,
+            How::Missing | How::OtherVersion => false,
+        }
+    }
 }
 
 impl Checked {
@@ -176,9 +194,17 @@ fn told(how: How) -> String {
             "not the version of the database: replace the content, delete it, or restore either"
         }
         How::KeptOut => {
-            "keeps out the newest one, which the database has: --remove-strangers --carry"
+            "keeps out another one of its version, which the database has: --remove-strangers \
+             --carry"
         }
-        How::WithoutRow => "no course has it: --remove-strangers",
+        How::NewerInMongodb => {
+            "MongoDB has a newer one: if the database is an older backup, restore a newer one; if \
+             another installation wrote it, --remove-newer --carry"
+        }
+        How::WithoutRow => {
+            "no course has it: if the database is an older backup, restore a newer one; if not, \
+             --remove-strangers"
+        }
     };
     told.to_owned()
 }
@@ -205,8 +231,13 @@ fn show_brought(brought: &Brought, out: &mut Output) -> std::io::Result<()> {
 
 fn brought_as_json(brought: &Brought) -> Value {
     let lost = brought.lost.iter().map(|lost| {
-        let Lost { course_id, version, found } = lost;
-        json!({"course_id": course_id, "database_version": version, "mongodb_version": found})
+        let Lost { course_id, version, found, is_unreadable } = lost;
+        json!({
+            "course_id": course_id,
+            "database_version": version,
+            "mongodb_version": found,
+            "unreadable": is_unreadable,
+        })
     });
     json!({
         "documents": brought.documents,

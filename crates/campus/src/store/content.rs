@@ -49,6 +49,17 @@ pub struct Document {
     pub(super) content: Content,
 }
 
+/// What MongoDB has of a course.
+#[derive(Debug)]
+pub(super) enum Found {
+    Whole(Document),
+    /// What this release cannot read, as far as it can.
+    Unreadable {
+        version: Option<i64>,
+        next_id: i64,
+    },
+}
+
 /// A document with the version it was written as.
 #[derive(Debug, Clone)]
 pub struct StoredContent {
@@ -60,8 +71,8 @@ pub struct StoredContent {
     pub lost: Option<Lost>,
 }
 
-/// A document that MongoDB has at another version than its row, or not at all: one of the two
-/// databases was restored without the other.
+/// A document that MongoDB has at another version than its row, or not at all, because one of the
+/// two databases was restored without the other; or that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lost {
     pub course_id: i64,
@@ -69,6 +80,7 @@ pub struct Lost {
     pub version: i64,
     /// In MongoDB.
     pub found: Option<i64>,
+    pub is_unreadable: bool,
 }
 
 /// What a transaction finds that is to change a document.
@@ -83,7 +95,23 @@ pub enum ToEdit {
 #[derive(Debug)]
 pub struct Fetched {
     wanted: i64,
-    document: Option<Document>,
+    document: Option<Found>,
+}
+
+impl Found {
+    fn version(&self) -> Option<i64> {
+        match self {
+            Self::Whole(document) => Some(document.version),
+            Self::Unreadable { version, .. } => *version,
+        }
+    }
+
+    fn next_id(&self) -> i64 {
+        match self {
+            Self::Whole(document) => document.content.next_id,
+            Self::Unreadable { next_id, .. } => *next_id,
+        }
+    }
 }
 
 impl StoredContent {
@@ -104,11 +132,15 @@ impl StoredContent {
 
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { course_id, version, found } = self;
+        let Self { course_id, version, found, is_unreadable } = self;
         write!(f, "the content of course {course_id} is at version {version}, and MongoDB has ")?;
         match found {
             Some(found) => write!(f, "version {found}")?,
+            None if *is_unreadable => f.write_str("one")?,
             None => f.write_str("none")?,
+        }
+        if *is_unreadable {
+            f.write_str(", which cannot be read")?;
         }
         f.write_str(
             "; replacing it as a whole or deleting it repairs it, `campus content check` lists all",
@@ -118,7 +150,7 @@ impl fmt::Display for Lost {
 
 impl ContentStore {
     /// The document of a row that has none.
-    pub(super) async fn fetch(&self, course_id: i64) -> Result<Option<Document>> {
+    pub(super) async fn fetch(&self, course_id: i64) -> Result<Option<Found>> {
         match self {
             Self::Sql => Err(Error::documents(format!(
                 "the content of course {course_id} is in MongoDB: this server needs \
@@ -158,9 +190,10 @@ impl Model {
     }
 
     /// What it means that MongoDB has this instead.
-    fn lost(&self, found: Option<&Document>) -> Lost {
-        let found = found.map(|found| found.version);
-        Lost { course_id: self.course_id, version: self.version, found }
+    pub(super) fn lost(&self, found: Option<&Found>) -> Lost {
+        let is_unreadable = matches!(found, Some(Found::Unreadable { .. }));
+        let found = found.and_then(Found::version);
+        Lost { course_id: self.course_id, version: self.version, found, is_unreadable }
     }
 
     /// The document, if it is here.
@@ -201,7 +234,7 @@ async fn find<C: ConnectionTrait>(
             return Ok(Some(row.with(content)));
         }
         let lost = match place.fetch(row.course_id).await? {
-            Some(found) if found.version == row.version => {
+            Some(Found::Whole(found)) if found.version == row.version => {
                 return Ok(Some(row.with(found.content)));
             }
             found => row.lost(found.as_ref()),
@@ -219,13 +252,13 @@ async fn find<C: ConnectionTrait>(
 pub(super) async fn remains<C: ConnectionTrait>(
     db: &C,
     row: Model,
-    found: Option<Document>,
+    found: Option<Found>,
 ) -> Result<StoredContent> {
     let lost = row.lost(found.as_ref());
     let outline: Outline =
         serde_json::from_str(&row.outline).map_err(|e| Error::corrupt(e.to_string()))?;
     let highest = highest_id_met(db, row.course_id).await?;
-    let next_id = found.map_or(0, |found| found.content.next_id).max(highest + 1);
+    let next_id = found.as_ref().map_or(0, Found::next_id).max(highest + 1);
     let content = Content::of_ids(&outline, next_id);
     Ok(StoredContent { lost: Some(lost), ..row.with(content) })
 }
@@ -424,7 +457,9 @@ impl Tx {
             return Ok(ToEdit::Here(Some(row.with(content))));
         }
         Ok(match fetched {
-            Some(Fetched { document: Some(found), .. }) if found.version == row.version => {
+            Some(Fetched { document: Some(Found::Whole(found)), .. })
+                if found.version == row.version =>
+            {
                 ToEdit::Here(Some(row.with(found.content)))
             }
             // Nobody has written since it was asked for: there is no such document.

@@ -1,6 +1,7 @@
 //! The rows and the documents of course content, held against each other, and the way back from
 //! MongoDB: after one of the two databases was restored without the other they may disagree.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use sea_orm::sea_query::Expr;
@@ -8,7 +9,7 @@ use sea_orm::{
     ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
 };
 
-use super::content::{ContentStore, ELSEWHERE, LOOKS, is_here, remains};
+use super::content::{ContentStore, ELSEWHERE, Found, LOOKS, is_here, remains};
 use super::tables::course_contents::{Column, Entity};
 use super::{Error, Lost, Result, Store};
 
@@ -41,8 +42,11 @@ pub enum How {
     Missing,
     /// It has another version.
     OtherVersion,
-    /// It has one that is not older than that in the row, which therefore stays there.
+    /// It has another one of the version that is in the row, which therefore stays there.
     KeptOut,
+    /// It has a newer one than that in the row: another installation's, or the last work of an
+    /// author whose database is now an older backup.
+    NewerInMongodb,
     /// It has one of which there is no row.
     WithoutRow,
 }
@@ -80,6 +84,7 @@ impl How {
             Self::Missing => "missing",
             Self::OtherVersion => "other_version",
             Self::KeptOut => "kept_out",
+            Self::NewerInMongodb => "newer_in_mongodb",
             Self::WithoutRow => "without_row",
         }
     }
@@ -87,9 +92,11 @@ impl How {
     fn of(row: Option<State>, found: Option<i64>) -> Option<Self> {
         match (row, found) {
             (None, Some(_)) => Some(Self::WithoutRow),
-            (Some(row), Some(found)) if row.has_document => {
-                (found >= row.version).then_some(Self::KeptOut)
-            }
+            (Some(row), Some(found)) if row.has_document => match found.cmp(&row.version) {
+                Ordering::Less => None,
+                Ordering::Equal => Some(Self::KeptOut),
+                Ordering::Greater => Some(Self::NewerInMongodb),
+            },
             // Nobody can read it, nor has to.
             (Some(row), _) if !row.is_shown => None,
             (Some(row), Some(found)) => (found != row.version).then_some(Self::OtherVersion),
@@ -192,25 +199,33 @@ impl Store {
             return Ok(true);
         };
         let found = self.content.fetch(course_id).await?;
-        Ok(found.is_none_or(|found| found.version == row.version && found.content == content))
+        Ok(match found {
+            Some(Found::Whole(found)) => found.version == row.version && found.content == content,
+            Some(Found::Unreadable { .. }) => false,
+            None => true,
+        })
     }
 
-    /// Removes the documents from MongoDB that have no row, and those that keep a row's own out.
-    /// Answers how many these were.
+    /// Removes the document of a difference from MongoDB, unless the two do not differ like that
+    /// any more. Answers whether it did.
     ///
     /// # Errors
-    /// MongoDB is away; those before are removed.
-    pub async fn remove_strange_documents(&self, differences: &[Difference]) -> Result<u64> {
-        let mut removed = 0;
-        for difference in differences {
-            let Difference { course_id, how, in_mongodb, .. } = *difference;
-            let (How::KeptOut | How::WithoutRow, Some(version)) = (how, in_mongodb) else {
-                continue;
-            };
-            self.content.remove(course_id, version).await?;
-            removed += 1;
+    /// One of the databases is away.
+    pub async fn remove_document(&self, difference: &Difference) -> Result<bool> {
+        let Difference { course_id, in_mongodb: Some(version), .. } = *difference else {
+            return Ok(false);
+        };
+        // The comparison may have been long ago, and this the only copy since.
+        if self.difference(course_id).await? != Some(*difference) {
+            return Ok(false);
         }
-        Ok(removed)
+        self.content.remove(course_id, version, self.relies_on(course_id, version)).await
+    }
+
+    /// Whether the document of a row is in MongoDB alone, as this version.
+    async fn relies_on(&self, course_id: i64, version: i64) -> Result<bool> {
+        let row = self.state(course_id).await?;
+        Ok(row.is_some_and(|row| !row.has_document && row.version == version))
     }
 
     /// Puts the documents back into their rows, to be kept in SQL from then on. It can be done
@@ -247,15 +262,17 @@ impl Store {
 
     async fn bring_back(&self, course_id: i64, state: State) -> Result<Back> {
         let State { version, is_shown, .. } = state;
-        let row = Entity::find_by_id(course_id).one(&self.reader).await?;
-        let (content, back) = match (self.content.fetch(course_id).await?, row) {
-            (Some(found), _) if found.version == version => (found.content, Back::Whole),
-            (found, Some(row)) if !is_shown => {
+        let found = self.content.fetch(course_id).await?;
+        let (content, back) = match found {
+            Some(Found::Whole(found)) if found.version == version => (found.content, Back::Whole),
+            found => {
+                let row = Entity::find_by_id(course_id).one(&self.reader).await?;
+                let row =
+                    row.ok_or_else(|| Error::corrupt(format!("content {course_id}: gone")))?;
+                if is_shown {
+                    return Ok(Back::Lost(row.lost(found.as_ref())));
+                }
                 (remains(&self.reader, row, found).await?.content, Back::IdsAlone)
-            }
-            (found, _) => {
-                let found = found.map(|found| found.version);
-                return Ok(Back::Lost(Lost { course_id, version, found }));
             }
         };
         let text = serde_json::to_string(&content)
@@ -336,12 +353,19 @@ impl ContentStore {
         }
     }
 
-    async fn remove(&self, course_id: i64, version: i64) -> Result<()> {
+    async fn remove(
+        &self,
+        course_id: i64,
+        version: i64,
+        is_needed: impl Future<Output = Result<bool>>,
+    ) -> Result<bool> {
         match self {
-            Self::Sql => _ = (course_id, version),
+            Self::Sql => {
+                _ = (course_id, version, is_needed);
+                Ok(false)
+            }
             #[cfg(feature = "mongo")]
-            Self::Mongo(documents) => documents.remove(course_id, version).await?,
+            Self::Mongo(documents) => documents.remove(course_id, version, is_needed).await,
         }
-        Ok(())
     }
 }

@@ -8,7 +8,7 @@ use std::future::IntoFuture;
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
-use mongodb::bson::{self, doc};
+use mongodb::bson::{self, RawBsonRef, RawDocument, RawDocumentBuf, doc};
 use mongodb::error::{ErrorKind, Result as Answer, WriteFailure};
 use mongodb::options::{
     Acknowledgment, ClientOptions, CollectionOptions, ConnectionString, IndexOptions, ReadConcern,
@@ -18,7 +18,7 @@ use mongodb::{Client, Collection, Database, IndexModel};
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::content::Document;
+use super::content::{Document, Found};
 use super::{Error, Result};
 use crate::model::Content;
 
@@ -95,8 +95,10 @@ impl Documents {
         Ok(())
     }
 
-    pub(super) async fn find(&self, course_id: i64) -> Result<Option<Document>> {
-        asked(self.contents.find_one(doc! {"course_id": course_id})).await.map_err(failed)
+    pub(super) async fn find(&self, course_id: i64) -> Result<Option<Found>> {
+        let contents = self.contents.clone_with_type::<RawDocumentBuf>();
+        let found = asked(contents.find_one(doc! {"course_id": course_id})).await;
+        Ok(found.map_err(failed)?.as_deref().map(read))
     }
 
     /// Replaces the document of a course by this version, if what is there is older.
@@ -123,8 +125,8 @@ impl Documents {
             Some(Document { version: found, .. }) if found >= version => {
                 Err(Error::corrupt(format!(
                     "MongoDB has version {found} of the content of course {course_id} in place of \
-                     {version}; is MONGODB_DB_NAME the one of another installation? `campus \
-                     content check` lists all of them"
+                     {version}; is the database an older backup, or MONGODB_DB_NAME the one of \
+                     another installation? `campus content check` lists all of them"
                 )))
             }
             _ => Err(Error::documents(format!(
@@ -157,10 +159,34 @@ impl Documents {
         Ok(asked(found).await.map_err(failed)?.map(|found| found.version))
     }
 
-    /// Removes the document of a course, unless it is another version meanwhile.
-    pub(super) async fn remove(&self, course_id: i64, version: i64) -> Result<()> {
+    /// Removes the document of a course, unless it is another version meanwhile. Whether it is
+    /// needed after all is asked when it is gone, and nobody can come to need it any more: then,
+    /// or if that cannot be told, it is put back.
+    pub(super) async fn remove(
+        &self,
+        course_id: i64,
+        version: i64,
+        is_needed: impl Future<Output = Result<bool>>,
+    ) -> Result<bool> {
+        // Also one that cannot be read.
+        let contents = self.contents.clone_with_type::<bson::Document>();
         let this = doc! {"course_id": course_id, "version": version};
-        asked(self.contents.delete_one(this)).await.map(drop).map_err(failed)
+        let taken = asked(contents.find_one_and_delete(this)).await.map_err(failed)?;
+        let Some(mut taken) = taken else {
+            return Ok(false);
+        };
+        let is_needed = is_needed.await;
+        if let Ok(false) = is_needed {
+            return Ok(true);
+        }
+        taken.remove("_id");
+        let older = doc! {"course_id": course_id, "version": {"$lt": version}};
+        match asked(contents.replace_one(older, taken).upsert(true)).await {
+            // The course has been written meanwhile.
+            Err(Failed::Driver(error)) if is_duplicate(&error) => {}
+            put => drop(put.map_err(failed)?),
+        }
+        is_needed.map(|_| false)
     }
 
     pub(super) fn check_size(content: &Content) -> Result<()> {
@@ -201,6 +227,24 @@ fn certain() -> CollectionOptions {
         .write_concern(WriteConcern::builder().w(Acknowledgment::Majority).build())
         .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
         .build()
+}
+
+/// What somebody else has written, or a fault, must not hold up more than its own course.
+fn read(raw: &RawDocument) -> Found {
+    if let Ok(document) = bson::deserialize_from_slice(raw.as_bytes()) {
+        return Found::Whole(document);
+    }
+    let content = raw.get_document("content").ok();
+    let next_id = content.and_then(|content| integer(content, "next_id")).unwrap_or(0);
+    Found::Unreadable { version: integer(raw, "version"), next_id }
+}
+
+fn integer(raw: &RawDocument, name: &str) -> Option<i64> {
+    match raw.get(name).ok()?? {
+        RawBsonRef::Int64(number) => Some(number),
+        RawBsonRef::Int32(number) => Some(number.into()),
+        _ => None,
+    }
 }
 
 /// Why MongoDB did not do what it was asked for.

@@ -73,6 +73,14 @@ impl School {
         command(self.app.folder.path(), &variables, arguments)
     }
 
+    /// Makes the document of a course another one of the same version.
+    async fn write_past(&self, id: i64) {
+        let set = doc! {"$set": {"content.next_id": 900_i64}};
+        let contents = self.mongo.contents().await;
+        let done = contents.update_one(doc! {"course_id": id}, set).await.expect("it answers");
+        assert_eq!(done.matched_count, 1);
+    }
+
     fn check(&self, options: &[&str]) -> (i32, Value) {
         self.command(&[&["content", "check", "--json"], options].concat()).json()
     }
@@ -186,6 +194,34 @@ async fn deleted(school: &School, id: i64, last: i64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn content_that_cannot_be_read_is_refused_until_it_is_replaced_or_deleted() {
+    let school = School::on_sqlite().await;
+    let (contents, ada) = (school.mongo.contents().await, &school.ada);
+    let ids = [school.written("One").await, school.written("Two").await, school.written("3").await];
+    let garble = async |id: i64| {
+        let set = doc! {"$set": {"content": {}}};
+        contents.update_one(doc! {"course_id": id}, set).await.expect("it answers");
+    };
+    for id in [ids[0], ids[1]] {
+        garble(id).await;
+        let path = format!("/courses/{id}/content");
+        let detail = school.fresh().await.get(&path).by(ada).await.refused(503);
+        assert!(detail.contains("can replace it as a whole"), "{detail}");
+    }
+    put(&*school.fresh().await, ada, ids[0], "Replaced").await.expect(200);
+    assert_eq!(title_of(&*school.fresh().await, ada, ids[0]).await, "Replaced");
+    assert_eq!(school.mongo.version(ids[0]).await, Some(2));
+    let path = format!("/courses/{}/content", ids[1]);
+    school.fresh().await.delete(&path).by(ada).await.expect(204);
+    school.fresh().await.get(&path).by(ada).await.refused(404);
+    garble(ids[0]).await;
+    let (code, printed) = school.command(&["content", "to-sql", "--json"]).json();
+    let lost = json!([{"course_id": ids[0], "database_version": 2, "mongodb_version": 2,
+        "unreadable": true}]);
+    assert_eq!((code, &printed["lost"], &printed["documents"]), (1, &lost, &json!(2)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_replaces_lost_content_has_no_lesson_that_somebody_has_done_before() {
     for school in [School::on_sqlite().await, School::on_postgresql().await] {
         let (app, ada) = (&school.app, &school.ada);
@@ -248,15 +284,16 @@ async fn uncarry(school: &School, id: i64) {
 
 async fn checked(school: &School) {
     let mut ids = Vec::new();
-    for title in ["Good", "Missing", "Other", "Kept out", "Waiting", "Half carried"] {
+    for title in ["Good", "Missing", "Other", "Kept out", "Waiting", "Half carried", "Older"] {
         ids.push(school.written(title).await);
     }
     let (code, printed) = school.check(&[]);
-    assert_eq!((code, differences(&printed).len(), &printed["rows"]), (0, 0, &json!(6)));
-    for id in [ids[3], ids[4], ids[5]] {
+    assert_eq!((code, differences(&printed).len(), &printed["rows"]), (0, 0, &json!(7)));
+    for id in [ids[3], ids[4], ids[5], ids[6]] {
         uncarry(school, id).await;
     }
-    for (id, version) in [(ids[1], None), (ids[2], Some(4)), (ids[3], Some(4)), (ids[4], None)] {
+    school.write_past(ids[3]).await;
+    for (id, version) in [(ids[1], None), (ids[2], Some(4)), (ids[4], None), (ids[6], Some(7))] {
         school.mongo.turn_into(id, version).await;
     }
     let stranger = doc! {"course_id": 4_000_i64, "version": 1_i64, "content": {}};
@@ -264,27 +301,35 @@ async fn checked(school: &School) {
     let expected = |ids: &[(i64, &str)]| -> BTreeMap<i64, String> {
         ids.iter().map(|(id, how)| (*id, (*how).to_owned())).collect()
     };
-    let (lost, strange) = (
+    let (lost, newer, strange) = (
         [(ids[1], "missing"), (ids[2], "other_version")],
+        [(ids[6], "newer_in_mongodb")],
         [(ids[3], "kept_out"), (4_000, "without_row")],
     );
+    let all: Vec<_> = [&lost[..], &newer, &strange].concat();
     let (code, printed) = school.check(&[]);
-    assert_eq!(differences(&printed), expected(&[lost, strange].concat()));
+    assert_eq!(differences(&printed), expected(&all));
     assert_eq!((code, &printed["waiting"], &printed["removed"]), (1, &json!(2), &json!(0)));
     let shown = school.command(&["content", "check"]);
-    for part in ["WHAT IS WRONG", "--remove-strangers", "4 differ, 2 wait"] {
+    let parts = ["WHAT IS WRONG", "--remove-strangers", "--remove-newer", "5 differ, 2 wait"];
+    for part in parts.into_iter().chain(["older backup"]) {
         assert!(shown.out.contains(part), "{part}: {}", shown.out);
     }
     assert_eq!((shown.code, shown.problem.as_str()), (1, ""));
     let (code, printed) = school.check(&["--carry"]);
-    assert_eq!(differences(&printed), expected(&[lost, strange].concat()));
+    assert_eq!(differences(&printed), expected(&all));
     assert!(printed["problem"].as_str().is_some_and(|text| text.contains("content check")));
     assert_eq!((code, &printed["waiting"]), (1, &json!(0)));
     let (code, printed) = school.check(&["--remove-strangers", "--carry"]);
+    assert_eq!(differences(&printed), expected(&[&lost[..], &newer].concat()));
+    assert_eq!((code, &printed["removed"]), (1, &json!(2)));
+    assert_eq!(school.mongo.version(ids[6]).await, Some(7), "it may be an author's last work");
+    let (code, printed) = school.check(&["--remove-newer", "--carry"]);
     assert_eq!(differences(&printed), expected(&lost));
-    assert_eq!((code, &printed["removed"], &printed["problem"]), (1, &json!(2), &Value::Null));
+    assert_eq!((code, &printed["removed"], &printed["problem"]), (1, &json!(1), &Value::Null));
     let app = school.fresh().await;
-    for (id, title) in ids.iter().zip(["Good", "", "", "Kept out", "Waiting", "Half carried"]) {
+    let titles = ["Good", "", "", "Kept out", "Waiting", "Half carried", "Older"];
+    for (id, title) in ids.iter().zip(titles) {
         if title.is_empty() {
             put(&app, &school.ada, *id, "Replaced").await.expect(200);
         } else {
@@ -293,6 +338,28 @@ async fn checked(school: &School) {
     }
     let (code, printed) = school.check(&[]);
     assert_eq!((code, differences(&printed).len(), &printed["waiting"]), (0, 0, &json!(0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_that_is_the_only_copy_since_the_comparison_is_not_removed() {
+    let school = School::on_sqlite().await;
+    let (relied, left) = (school.written("Relied on").await, school.written("Left").await);
+    for id in [relied, left] {
+        uncarry(&school, id).await;
+        school.write_past(id).await;
+    }
+    let store = school.app.app.store();
+    let compared = store.compare_content(&mut |_| {}).await.expect("compared").differences;
+    assert_eq!(compared.iter().map(|one| one.course_id).collect::<Vec<_>>(), [relied, left]);
+    school
+        .sql
+        .run(&format!("UPDATE course_contents SET doc = '' WHERE course_id = {relied}"))
+        .await;
+    assert!(!store.remove_document(&compared[0]).await.expect("looked at"));
+    assert_eq!(title_of(&*school.fresh().await, &school.ada, relied).await, "Relied on");
+    assert!(store.remove_document(&compared[1]).await.expect("removed"));
+    assert!(!store.remove_document(&compared[1]).await.expect("it is gone"), "counted once");
+    assert_eq!(school.mongo.version(left).await, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -376,7 +443,8 @@ async fn back(school: &School, database: &str) {
     server.stop();
     school.mongo.turn_into(ids[1], Some(7)).await;
     let (code, printed) = to_sql().json();
-    let lost = json!([{"course_id": ids[1], "database_version": 1, "mongodb_version": 7}]);
+    let lost = json!([{"course_id": ids[1], "database_version": 1, "mongodb_version": 7,
+        "unreadable": false}]);
     assert_eq!((code, &printed["documents"], &printed["lost"]), (1, &json!(2), &lost));
     assert_eq!((&printed["ids_alone"], in_sql(&school.sql).await), (&json!(2), 4));
     // Whoever goes on with MongoDB all the same loses nothing.
