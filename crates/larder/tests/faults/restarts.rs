@@ -102,7 +102,8 @@ async fn a_demoted_redis_is_left_and_no_invalidation_is_lost() {
     let (truth, writer) = (drill.truth.clone(), drill.writer.clone());
     let line = drill.fault_ends(DEMOTED).await;
     until("every row is applied", || truth.outbox.open() == 0).await;
-    assert_eq!(writer.stats().pending_invalidations, 0);
+    // Another process may have applied them; the writer finds that out by itself.
+    until("the writer owes nothing", || writer.stats().pending_invalidations == 0).await;
     line.note(format!("off after {}", seconds(off))).record();
 }
 const DEMOTED: Fault = Fault {
