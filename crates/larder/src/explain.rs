@@ -8,7 +8,7 @@ use crate::{
     Cache, CacheKey, Scope, Scoped,
     cache::{Inner, Mode},
     entry::{Origin, Stored},
-    key::{Name, NameKind, write_key},
+    key::{KeyWriter, Name, NameKind},
     l1::Entry,
     plan::{Plan, names_of},
     protocol::{
@@ -276,7 +276,8 @@ impl Cache {
 
     async fn explained<K: CacheKey>(&self, scope: &K::Scope, key: &K) -> Explanation<K::Value> {
         let inner = &self.inner;
-        let written = write_key(key, scope);
+        let mut written = KeyWriter::new();
+        written.write(key, scope);
         let (names, hard) = names_of(key, scope, written.rendered().unwrap_or_default());
         let tags = |names: &[Name]| names.iter().map(|name| name.text.to_string()).collect();
         let (tags, lazy_tags) = (tags(&names[3..hard]), tags(&names[hard..]));

@@ -1,6 +1,9 @@
 //! Single flight: one load a key at a time, and who may wait for it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map},
+    sync::Arc,
+};
 
 use tokio::sync::watch;
 
@@ -102,16 +105,20 @@ impl Flights {
         at: Moment<'_>,
     ) -> Boarding {
         let mut air = self.0.lock();
-        let flying = air.by_key.get(key).filter(|_| company == Company::Any);
-        if let Some(flight) = flying.filter(|flight| flight.birth.is_joinable(at)) {
-            return Boarding::Joined(flight.clone());
+        let InTheAir { by_key, flown } = &mut *air;
+        let seat = by_key.entry(Arc::clone(key));
+        if let hash_map::Entry::Occupied(flying) = &seat
+            && company == Company::Any
+            && flying.get().birth.is_joinable(at)
+        {
+            return Boarding::Joined(flying.get().clone());
         }
         let (landing, landed) = watch::channel(None);
-        air.flown += 1;
-        let id = air.flown;
+        *flown += 1;
+        let id = *flown;
         let birth = Birth { born: at.stamps.now(), began: at.now, slots, loads_only };
         let flight = Flight { id, birth, landing: landed };
-        air.by_key.insert(Arc::clone(key), flight.clone());
+        seat.insert_entry(flight.clone());
         let pilot = Pilot {
             flights: Arc::clone(self),
             key: Arc::clone(key),
@@ -159,8 +166,10 @@ impl Pilot {
         }
         let mut air = self.flights.0.lock();
         // A younger flight may have taken the place of an invalidated one.
-        if air.by_key.get(&self.key).is_some_and(|flight| flight.id == self.id) {
-            air.by_key.remove(&self.key);
+        if let hash_map::Entry::Occupied(flight) = air.by_key.entry(Arc::clone(&self.key))
+            && flight.get().id == self.id
+        {
+            flight.remove();
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     Cache, CacheKey, Public, Tag,
     cache::Inner,
     entry::Nonce,
-    key::{Name, NameHash, NameKind, is_rendered, write_key},
+    key::{KeyWriter, Name, NameHash, NameKind, is_rendered},
     l2::{Fault, L2},
     protocol::{
         backlog::{Backlog, MOST_ROWS, Overflow},
@@ -67,7 +67,9 @@ impl Names {
     #[must_use]
     pub fn scoped_key<K: CacheKey>(mut self, scope: &K::Scope, key: &K) -> Self {
         // A key that cannot be rendered was never cached.
-        if let Some(rendered) = write_key(key, scope).rendered() {
+        let mut written = KeyWriter::new();
+        written.write(key, scope);
+        if let Some(rendered) = written.rendered() {
             self.names.push(Name::key(rendered));
             self.values.push(rendered.to_owned());
         }

@@ -205,8 +205,18 @@ pub struct KeyWriter {
 }
 
 impl KeyWriter {
-    fn new() -> Self {
+    #[inline]
+    pub(crate) fn new() -> Self {
         Self { bytes: ArrayVec::new(), is_cacheable: true }
+    }
+
+    /// Renders the versioned key that both tiers use. In place: to return the buffer would be to
+    /// copy it.
+    #[inline]
+    pub(crate) fn write<K: CacheKey>(&mut self, key: &K, scope: &K::Scope) {
+        self.append(const { Family::of::<K>() }.as_bytes());
+        scope.write(self);
+        key.segments(self);
     }
 
     /// Appends one segment.
@@ -256,16 +266,6 @@ impl KeyWriter {
     }
 }
 
-/// Renders the versioned key that both tiers use.
-#[inline]
-pub(crate) fn write_key<K: CacheKey>(key: &K, scope: &K::Scope) -> KeyWriter {
-    let mut writer = KeyWriter::new();
-    writer.append(const { Family::of::<K>() }.as_bytes());
-    scope.write(&mut writer);
-    key.segments(&mut writer);
-    writer
-}
-
 /// `NAME@VERSION`, rendered by the compiler: a hit only appends the segments.
 pub(crate) struct Family {
     bytes: [u8; MOST_FAMILY_BYTES],
@@ -313,7 +313,9 @@ impl Family {
 /// assert_eq!(render_key(&K, &User(7)).as_deref(), Some("progress@1:7:a%3Ab"));
 /// ```
 pub fn render_key<K: CacheKey>(key: &K, scope: &K::Scope) -> Option<String> {
-    write_key(key, scope).rendered().map(str::to_owned)
+    let mut written = KeyWriter::new();
+    written.write(key, scope);
+    written.rendered().map(str::to_owned)
 }
 
 /// Whether a text may be a rendered key: one that a [`KeyWriter`] can write.

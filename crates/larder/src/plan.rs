@@ -35,12 +35,12 @@ impl<K: CacheKey> Plan<K> {
         key: &K,
         scope: &K::Scope,
         written: &KeyWriter,
-    ) -> Result<Self, NamespaceId> {
+    ) -> Result<Arc<Self>, NamespaceId> {
         let namespace = inner.namespaces.id(K::NAMESPACE);
         let rendered = written.rendered().ok_or(namespace)?;
         let (names, hard) = names_of(key, scope, rendered);
         let hashes: Vec<_> = names.iter().map(|name| name.hash).collect();
-        Ok(Self {
+        Ok(Arc::new(Self {
             key: rendered.into(),
             slots: inner.stamps.slots(&hashes[..hard], &hashes[hard..]).ok_or(namespace)?,
             hashes,
@@ -48,7 +48,7 @@ impl<K: CacheKey> Plan<K> {
             namespace,
             place: inner.l2.as_ref().map(|l2| l2.place(rendered, names)),
             of: PhantomData,
-        })
+        }))
     }
 
     pub(crate) fn names(&self) -> Names<'_> {

@@ -8,8 +8,7 @@ use crate::{
     clock::millis,
     error::Failure,
     flight::{Boarding, Company, Flight, Landing, Origin, Pilot},
-    key::write_key,
-    l1::Entry,
+    l1::{AnyValue, Entry, age},
     l2::L2,
     plan::Plan,
     protocol::{
@@ -58,18 +57,27 @@ impl Cache {
         E: Send + Sync + 'static,
     {
         let reading = Reading::begin::<K>();
-        let plan = {
-            let written = write_key(key, scope);
-            if let Some((hit, refresh_after)) = self.inner.hit(&written, self.mode) {
-                reading.answered(&hit);
-                if hit.is_stale && self.inner.clock.now() >= refresh_after {
+        let missed = {
+            let mut written = KeyWriter::new();
+            written.write(key, scope);
+            let now = self.inner.clock.now();
+            let servable = |key| self.inner.servable(key, self.mode, now);
+            if let Some(entry) = written.bytes().and_then(servable)
+                && let Some(value) = typed(entry.value)
+            {
+                let is_stale = now >= entry.soft;
+                self.inner.count_hit(entry.namespace, is_stale);
+                reading.answered(Source::L1, is_stale);
+                if is_stale && now >= entry.refresh_after {
                     self.refresh(scope, key, &written, load);
                 }
-                return Ok(hit);
+                // Made last and where it is returned: it would be copied at every step between.
+                let (age_ms, ttl_ms) = (age(entry.written, now), entry.hard.saturating_sub(now));
+                return Ok(Cached { value, source: Source::L1, is_stale, age_ms, ttl_ms });
             }
-            Plan::new(&self.inner, key, scope, &written)
+            self.boxed_miss(reading, Plan::new(&self.inner, key, scope, &written), load)
         };
-        self.boxed_miss(reading, plan, load).await
+        missed.await
     }
 
     /// The rest is large, and a hit should not pay for moving it; nor a read that nobody traces
@@ -77,7 +85,7 @@ impl Cache {
     fn boxed_miss<'a, K, A, F, L, E>(
         &'a self,
         reading: Reading,
-        plan: Result<Plan<K>, NamespaceId>,
+        plan: Result<Arc<Plan<K>>, NamespaceId>,
         load: impl FnOnce() -> F + Send + 'static,
     ) -> BoxFuture<'a, Result<Cached<A>, LoadError<E>>>
     where
@@ -99,7 +107,7 @@ impl Cache {
     async fn miss<K, A, F, L, E>(
         &self,
         reading: Reading,
-        plan: Result<Plan<K>, NamespaceId>,
+        plan: Result<Arc<Plan<K>>, NamespaceId>,
         load: impl FnOnce() -> F + Send + 'static,
     ) -> Result<Cached<A>, LoadError<E>>
     where
@@ -111,7 +119,7 @@ impl Cache {
     {
         let inner = &self.inner;
         let plan = match plan {
-            Ok(plan) => Arc::new(plan),
+            Ok(plan) => plan,
             Err(namespace) => {
                 inner.namespaces.count(namespace, Count::Uncacheable);
                 tracing::debug!(
@@ -131,7 +139,7 @@ impl Cache {
                 match inner.board(&plan, company) {
                     Boarding::Leads(flight, pilot) => {
                         // A flight may have landed since we looked. Who joined ours boards again.
-                        if let Some((hit, _)) = inner.hit_under(plan.key.as_bytes(), self.mode) {
+                        if let Some(hit) = inner.hit(plan.key.as_bytes(), self.mode) {
                             return Ok(hit);
                         }
                         let born = flight.birth.born;
@@ -173,14 +181,16 @@ impl Cache {
         key: &K,
     ) -> Option<Cached<Arc<K::Value>>> {
         let plan = {
-            let written = write_key(key, scope);
-            if let Some((hit, _)) = self.inner.hit(&written, self.mode) {
-                return Some(hit);
+            let mut written = KeyWriter::new();
+            written.write(key, scope);
+            let hit = written.bytes().and_then(|key| self.inner.hit(key, self.mode));
+            if hit.is_some() {
+                return hit;
             }
             Plan::new(&self.inner, key, scope, &written)
         };
         let plan = match plan {
-            Ok(plan) => Arc::new(plan),
+            Ok(plan) => plan,
             Err(namespace) => {
                 self.inner.namespaces.count(namespace, Count::Uncacheable);
                 self.inner.namespaces.count(namespace, Count::Miss);
@@ -225,7 +235,6 @@ impl Cache {
             self.inner.postpone_refresh(key, entry, NEXT_REFRESH);
         }
         let Ok(plan) = Plan::new(&self.inner, key, scope, written) else { return };
-        let plan = Arc::new(plan);
         if let Boarding::Leads(flight, pilot) = self.inner.board(&plan, Company::Any) {
             if self.inner.is_fresh_in_l1(plan.key.as_bytes()) {
                 return; // another hit's refresh has landed since
@@ -257,41 +266,42 @@ impl Inner {
         entry.is_some_and(|entry| self.clock.now() < entry.soft)
     }
 
-    /// What L1 has, and from when on a stale value may be refreshed.
+    /// What L1 has under this key that this reader may be served with at `now`.
     #[inline(always)]
-    fn hit<V, A>(&self, key: &KeyWriter, mode: Mode) -> Option<(Cached<A>, u64)>
-    where
-        V: Send + Sync + 'static,
-        A: Answer<V>,
-    {
-        self.hit_under(key.bytes()?, mode)
-    }
-
-    #[inline(always)]
-    fn hit_under<V, A>(&self, key: &[u8], mode: Mode) -> Option<(Cached<A>, u64)>
-    where
-        V: Send + Sync + 'static,
-        A: Answer<V>,
-    {
+    fn servable(&self, key: &[u8], mode: Mode, now: u64) -> Option<Entry> {
         let entry = self.l1.as_ref()?.get(key)?;
-        let now = self.clock.now();
-        let is_stale = now >= entry.soft;
         if now >= entry.hard
             || !self.window.is_open(self.clock.real_at(now))
-            || !self.stamps.is_valid(entry.born, entry.slots.counting(is_stale))
+            || !self.stamps.is_valid(entry.born, entry.slots.counting(now >= entry.soft))
         {
             return None;
         }
         if mode != Mode::Any && !mode.takes_from_l1(entry.age(now)) {
             return None;
         }
-        let (namespace, refresh_after) = (entry.namespace, entry.refresh_after);
-        let hit = cached(entry, Source::L1, now)?;
+        Some(entry)
+    }
+
+    #[inline(always)]
+    fn count_hit(&self, namespace: NamespaceId, is_stale: bool) {
         self.namespaces.count(namespace, Count::L1Hit);
         if is_stale {
             self.namespaces.count(namespace, Count::Stale);
         }
-        Some((hit, refresh_after))
+    }
+
+    /// Looks into L1 alone.
+    fn hit<V, A>(&self, key: &[u8], mode: Mode) -> Option<Cached<A>>
+    where
+        V: Send + Sync + 'static,
+        A: Answer<V>,
+    {
+        let now = self.clock.now();
+        let entry = self.servable(key, mode, now)?;
+        let namespace = entry.namespace;
+        let hit = cached(entry, Source::L1, now)?;
+        self.count_hit(namespace, hit.is_stale);
+        Some(hit)
     }
 
     /// Whether Redis may be asked about these names: it answers, and owes us no invalidation (I19).
@@ -402,23 +412,27 @@ where
     seen.unwrap_or(Landing::Abandoned)
 }
 
-/// An entry as its reader gets it; `None` if it is not of the reader's type.
+/// A stored value as its reader gets it; `None` if it is not of the reader's type, or no answer to
+/// this reader.
 #[inline(always)]
+fn typed<V: Send + Sync + 'static, A: Answer<V>>(value: Option<AnyValue>) -> Option<A> {
+    match value {
+        Some(value) => A::of(Some(value.downcast().ok()?)),
+        None => A::of(None),
+    }
+}
+
+/// An entry as its reader gets it; `None` as for [`typed`].
 fn cached<V: Send + Sync + 'static, A: Answer<V>>(
     entry: Entry,
     source: Source,
     now: u64,
 ) -> Option<Cached<A>> {
-    let age_ms = entry.age(now);
-    let value = match entry.value {
-        Some(value) => Some(value.downcast().ok()?),
-        None => None,
-    };
     Some(Cached {
-        value: A::of(value)?,
         source,
         is_stale: now >= entry.soft && source.is_hit(),
-        age_ms,
+        age_ms: entry.age(now),
         ttl_ms: entry.hard.saturating_sub(now),
+        value: typed(entry.value)?,
     })
 }

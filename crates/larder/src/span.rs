@@ -53,9 +53,9 @@ impl Reading {
 
     /// Says how the read was answered.
     #[inline(always)]
-    pub(crate) fn answered<T>(&self, read: &Cached<T>) {
-        if let Some(span) = &self.0 {
-            record(span, read.source, read.is_stale);
+    pub(crate) fn answered(self, source: Source, is_stale: bool) {
+        if let Some(span) = self.0 {
+            record(&span, source, is_stale);
         }
     }
 
@@ -67,7 +67,7 @@ impl Reading {
         let span = self.0.as_deref().cloned().unwrap_or_else(Span::none);
         let read = read.instrument(span.clone()).await;
         match &read {
-            Ok(read) => self.answered(read),
+            Ok(read) => self.answered(read.source, read.is_stale),
             Err(_) => {
                 span.record("hit", false).record("graced", false);
             }

@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::{
     CacheKey, KeyWriter, MAX_KEY_BYTES, Names, Policy, Public, Tag,
     entry::{Envelope, Lifetime, Origin, Payload, Stored},
-    key::{Name, NameHash, is_rendered, write_key},
+    key::{Name, NameHash, is_rendered},
     packing::{packed, unpacked},
     protocol::{
         message::{MOST_NAMES, Message},
@@ -124,7 +124,8 @@ pub fn key(data: &[u8]) {
     let escaped: usize = bytes().map(|byte| if is_plain(byte) { 1 } else { 3 }).sum();
     let len = FAMILY.len() + key.0.len() + escaped;
     let is_cacheable = !bytes().any(|b| b.is_ascii_control()) && len <= MAX_KEY_BYTES;
-    let written = write_key(&key, &Public);
+    let mut written = KeyWriter::new();
+    written.write(&key, &Public);
     match written.rendered() {
         Some(text) => {
             assert!(is_cacheable && is_rendered(text) && text.len() == len);

@@ -44,7 +44,9 @@ const SCRIPTS: [&str; 2] = [PUT, INVALIDATE];
 
 /// How long one attempt to invalidate may take.
 const INVALIDATE_TIMEOUT: Duration = Duration::from_millis(250);
-/// Room for the generation keys of an entry with a few tags, so that the command seldom grows.
+/// Room for a value key and for the generation keys of an entry with a few tags, so that their
+/// commands seldom grow.
+const VALUE_KEY_BYTES: usize = 96;
 const GENERATION_KEYS_BYTES: usize = 256;
 /// What an envelope adds to its payload at most: head, key, names, checksum.
 const ENVELOPE_BYTES: usize = 2048;
@@ -189,22 +191,8 @@ impl L2 {
     /// Reads the value, then the generations of its names: in this order a value is never judged
     /// by generations older than itself.
     pub(crate) async fn look(&self, place: &Place, budget: &mut Budget) -> Result<RawLook, Fault> {
-        let mut pipeline = Pipeline::with_capacity(2);
-        // One byte more than may be stored: a longer value shows as a broken one and is never
-        // allocated whole.
-        let cap = self.max_entry_bytes + ENVELOPE_BYTES;
-        let mut value = redis::cmd("GETRANGE");
-        value.arg(&place.value).arg(0).arg(cap);
-        let mut generations = Cmd::with_capacity(1 + place.names.len(), GENERATION_KEYS_BYTES);
-        generations.arg("MGET");
-        for name in &place.names {
-            generations.arg(self.generation(name));
-        }
-        let is_swapped = is_seeded(Bug::X5c);
-        let (first, second) = if is_swapped { (generations, value) } else { (value, generations) };
-        pipeline.add_command(first).add_command(second);
-        let Answers { mut values, epoch } = self.send(&pipeline, budget).await?;
-        if is_swapped {
+        let Answers { mut values, epoch } = self.send(&self.question(place), budget).await?;
+        if is_seeded(Bug::X5c) {
             values.reverse();
         }
         let [stored, generations] = <[Value; 2]>::try_from(values).map_err(|_| Fault::Broken)?;
@@ -213,6 +201,26 @@ impl L2 {
             generations: reply::generations(&generations, place.names.len()),
             epoch,
         })
+    }
+
+    fn question(&self, place: &Place) -> Pipeline {
+        // One byte more than may be stored: a longer value shows as a broken one and is never
+        // allocated whole.
+        let cap = self.max_entry_bytes + ENVELOPE_BYTES;
+        let mut value = Cmd::with_capacity(4, VALUE_KEY_BYTES);
+        value.arg("GETRANGE").arg(&place.value).arg(0).arg(cap);
+        let mut generations = Cmd::with_capacity(1 + place.names.len(), GENERATION_KEYS_BYTES);
+        generations.arg("MGET");
+        for name in &place.names {
+            generations.arg(self.generation(name));
+        }
+        let mut pipeline = Pipeline::with_capacity(2);
+        if is_seeded(Bug::X5c) {
+            pipeline.add_command(generations).add_command(value);
+        } else {
+            pipeline.add_command(value).add_command(generations);
+        }
+        pipeline
     }
 
     /// Gives a generation to every name that has none, then puts our marker where `seen` was: in
