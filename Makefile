@@ -74,8 +74,8 @@ schedules: ## Stamps under all schedules (loom), flights under 40,000 (shuttle);
 faults: setup ## Break Redis, network and processes, and write docs/faults.md
 	bench/faults
 
-bench: setup ## Larder against moka, quick_cache and bare Redis (ROUNDS=7)
-	bench/compare --rounds $(or $(ROUNDS),7)
+bench: setup ## Larder against moka, quick_cache and bare Redis (ROUNDS=21)
+	bench/compare --rounds $(or $(ROUNDS),21)
 
 bench-http: setup ## Campus under wrk against the same answer without a cache (ROUNDS=5)
 	bench/http --rounds $(or $(ROUNDS),5)

@@ -232,7 +232,7 @@ fn l2_hit(criterion: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    // Short, so that what is compared is measured in the same second: the machine's speed drifts,
+    // Short, so that what is compared is measured within a few seconds: the machine's speed drifts,
     // and many rounds tell more than long ones.
     config = Criterion::default()
         .warm_up_time(Duration::from_millis(100))

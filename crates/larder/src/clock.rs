@@ -77,7 +77,7 @@ impl Clock {
         }
     }
 
-    /// [`real`](Self::real), for whoever has asked for [`now`](Self::now) just before.
+    /// [`real`](Self::real), for whoever has asked for [`now`](Self::now) a moment before.
     #[inline]
     pub(crate) fn real_at(&self, now: u64) -> u64 {
         match &self.0 {

@@ -295,7 +295,6 @@ impl Cache {
             };
         };
         let named = |verdict: Verdict<usize>| verdict.map(|by| called(names.get(by)));
-        let plan = Arc::new(plan);
         let (l1, here) = inner.l1_verdict(K::NAMESPACE, plan.key.as_bytes());
         let (mut l2, mut there) = (inner.unasked(K::NAMESPACE, &plan.slots), None);
         if inner.caches(K::NAMESPACE) && inner.may_ask_l2(&plan) {

@@ -16,7 +16,7 @@ use crate::{
     Cache, CacheKey, Public, Tag,
     cache::Inner,
     entry::Nonce,
-    key::{KeyWriter, Name, NameHash, NameKind, is_rendered},
+    key::{Name, NameHash, NameKind, is_rendered, render_key},
     l2::{Fault, L2},
     protocol::{
         backlog::{Backlog, MOST_ROWS, Overflow},
@@ -67,11 +67,9 @@ impl Names {
     #[must_use]
     pub fn scoped_key<K: CacheKey>(mut self, scope: &K::Scope, key: &K) -> Self {
         // A key that cannot be rendered was never cached.
-        let mut written = KeyWriter::new();
-        written.write(key, scope);
-        if let Some(rendered) = written.rendered() {
-            self.names.push(Name::key(rendered));
-            self.values.push(rendered.to_owned());
+        if let Some(rendered) = render_key(key, scope) {
+            self.names.push(Name::key(&rendered));
+            self.values.push(rendered);
         }
         self
     }

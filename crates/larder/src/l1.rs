@@ -53,14 +53,8 @@ impl Entry {
     /// Milliseconds since its load began.
     #[inline(always)]
     pub(crate) fn age(&self, now: u64) -> u64 {
-        age(self.written, now)
+        now.saturating_add_signed(self.written.saturating_neg())
     }
-}
-
-/// Milliseconds since a load that began at `written`.
-#[inline(always)]
-pub(crate) fn age(written: i64, now: u64) -> u64 {
-    now.saturating_add_signed(written.saturating_neg())
 }
 
 /// The rendered key with its hash. A short one lies inline: comparing it on a hit then costs no

@@ -8,7 +8,7 @@ use crate::{
     clock::millis,
     error::Failure,
     flight::{Boarding, Company, Flight, Landing, Origin, Pilot},
-    l1::{AnyValue, Entry, age},
+    l1::{AnyValue, Entry},
     l2::L2,
     plan::Plan,
     protocol::{
@@ -60,10 +60,11 @@ impl Cache {
         let missed = {
             let mut written = KeyWriter::new();
             written.write(key, scope);
+            let entry = written.bytes().and_then(|bytes| self.inner.l1.as_ref()?.get(bytes));
             let now = self.inner.clock.now();
-            let servable = |key| self.inner.servable(key, self.mode, now);
-            if let Some(entry) = written.bytes().and_then(servable)
-                && let Some(value) = typed(entry.value)
+            if let Some(mut entry) = entry
+                && self.inner.may_serve(&entry, self.mode, now)
+                && let Some(value) = typed(entry.value.take())
             {
                 let is_stale = now >= entry.soft;
                 self.inner.count_hit(entry.namespace, is_stale);
@@ -72,7 +73,7 @@ impl Cache {
                     self.refresh(scope, key, &written, load);
                 }
                 // Made last and where it is returned: it would be copied at every step between.
-                let (age_ms, ttl_ms) = (age(entry.written, now), entry.hard.saturating_sub(now));
+                let (age_ms, ttl_ms) = (entry.age(now), entry.hard.saturating_sub(now));
                 return Ok(Cached { value, source: Source::L1, is_stale, age_ms, ttl_ms });
             }
             self.boxed_miss(reading, Plan::new(&self.inner, key, scope, &written), load)
@@ -183,7 +184,7 @@ impl Cache {
         let plan = {
             let mut written = KeyWriter::new();
             written.write(key, scope);
-            let hit = written.bytes().and_then(|key| self.inner.hit(key, self.mode));
+            let hit = written.bytes().and_then(|bytes| self.inner.hit(bytes, self.mode));
             if hit.is_some() {
                 return hit;
             }
@@ -266,20 +267,14 @@ impl Inner {
         entry.is_some_and(|entry| self.clock.now() < entry.soft)
     }
 
-    /// What L1 has under this key that this reader may be served with at `now`.
+    /// Whether this reader may have what L1 had: `now` was asked for after that, and window and
+    /// stamps are looked at last.
     #[inline(always)]
-    fn servable(&self, key: &[u8], mode: Mode, now: u64) -> Option<Entry> {
-        let entry = self.l1.as_ref()?.get(key)?;
-        if now >= entry.hard
-            || !self.window.is_open(self.clock.real_at(now))
-            || !self.stamps.is_valid(entry.born, entry.slots.counting(now >= entry.soft))
-        {
-            return None;
-        }
-        if mode != Mode::Any && !mode.takes_from_l1(entry.age(now)) {
-            return None;
-        }
-        Some(entry)
+    fn may_serve(&self, entry: &Entry, mode: Mode, now: u64) -> bool {
+        now < entry.hard
+            && self.window.is_open(self.clock.real_at(now))
+            && self.stamps.is_valid(entry.born, entry.slots.counting(now >= entry.soft))
+            && (mode == Mode::Any || mode.takes_from_l1(entry.age(now)))
     }
 
     #[inline(always)]
@@ -290,14 +285,17 @@ impl Inner {
         }
     }
 
-    /// Looks into L1 alone.
+    /// Looks into L1 as a read begins to, for callers to whom a copy more is nothing.
     fn hit<V, A>(&self, key: &[u8], mode: Mode) -> Option<Cached<A>>
     where
         V: Send + Sync + 'static,
         A: Answer<V>,
     {
+        let entry = self.l1.as_ref()?.get(key)?;
         let now = self.clock.now();
-        let entry = self.servable(key, mode, now)?;
+        if !self.may_serve(&entry, mode, now) {
+            return None;
+        }
         let namespace = entry.namespace;
         let hit = cached(entry, Source::L1, now)?;
         self.count_hit(namespace, hit.is_stale);

@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::{
     CacheKey, KeyWriter, MAX_KEY_BYTES, Names, Policy, Public, Tag,
     entry::{Envelope, Lifetime, Origin, Payload, Stored},
-    key::{Name, NameHash, is_rendered},
+    key::{Name, NameHash, is_rendered, render_key},
     packing::{packed, unpacked},
     protocol::{
         message::{MOST_NAMES, Message},
@@ -124,9 +124,7 @@ pub fn key(data: &[u8]) {
     let escaped: usize = bytes().map(|byte| if is_plain(byte) { 1 } else { 3 }).sum();
     let len = FAMILY.len() + key.0.len() + escaped;
     let is_cacheable = !bytes().any(|b| b.is_ascii_control()) && len <= MAX_KEY_BYTES;
-    let mut written = KeyWriter::new();
-    written.write(&key, &Public);
-    match written.rendered() {
+    match render_key(&key, &Public).as_deref() {
         Some(text) => {
             assert!(is_cacheable && is_rendered(text) && text.len() == len);
             assert_eq!(segments_of(text), key.0, "the rendered key can be read back");

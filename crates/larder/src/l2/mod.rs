@@ -44,9 +44,9 @@ const SCRIPTS: [&str; 2] = [PUT, INVALIDATE];
 
 /// How long one attempt to invalidate may take.
 const INVALIDATE_TIMEOUT: Duration = Duration::from_millis(250);
-/// Room for a value key and for the generation keys of an entry with a few tags, so that their
-/// commands seldom grow.
+/// Room for a value key, so that its command seldom grows.
 const VALUE_KEY_BYTES: usize = 96;
+/// The same for the generation keys of an entry with a few tags.
 const GENERATION_KEYS_BYTES: usize = 256;
 /// What an envelope adds to its payload at most: head, key, names, checksum.
 const ENVELOPE_BYTES: usize = 2048;
@@ -188,8 +188,7 @@ impl L2 {
         joined(&[&self.prefix, "~r:", &place.value[self.prefix.len()..]])
     }
 
-    /// Reads the value, then the generations of its names: in this order a value is never judged
-    /// by generations older than itself.
+    /// Reads the value and the generations of its names.
     pub(crate) async fn look(&self, place: &Place, budget: &mut Budget) -> Result<RawLook, Fault> {
         let Answers { mut values, epoch } = self.send(&self.question(place), budget).await?;
         if is_seeded(Bug::X5c) {
@@ -203,6 +202,8 @@ impl L2 {
         })
     }
 
+    /// Asks for the value, then for the generations of its names: in this order a value is never
+    /// judged by generations older than itself.
     fn question(&self, place: &Place) -> Pipeline {
         // One byte more than may be stored: a longer value shows as a broken one and is never
         // allocated whole.
