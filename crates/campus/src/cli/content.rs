@@ -133,7 +133,7 @@ impl CheckArgs {
         match how {
             How::KeptOut | How::WithoutRow => self.remove_strangers,
             How::NewerInMongodb => self.remove_newer,
-            How::Missing | How::OtherVersion => false,
+            How::Missing | How::OtherVersion | How::Unreadable => false,
         }
     }
 }
@@ -200,6 +200,9 @@ fn told(how: How) -> String {
         How::NewerInMongodb => {
             "MongoDB has a newer one: if the database is an older backup, restore a newer one; if \
              another installation wrote it, --remove-newer --carry"
+        }
+        How::Unreadable => {
+            "MongoDB has one that cannot be read: replace the content, delete it, or restore MongoDB"
         }
         How::WithoutRow => {
             "no course has it: if the database is an older backup, restore a newer one; if not, \

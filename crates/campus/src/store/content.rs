@@ -15,6 +15,7 @@ use sea_orm::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::differences::Kept;
 #[cfg(feature = "mongo")]
 use super::documents::Documents;
 use super::tables::course_contents::{ActiveModel, Column, Entity, Model};
@@ -99,6 +100,11 @@ pub struct Fetched {
 }
 
 impl Found {
+    pub(super) fn kept(&self) -> Kept {
+        let is_readable = matches!(self, Self::Whole(_));
+        Kept { version: self.version(), is_readable }
+    }
+
     fn version(&self) -> Option<i64> {
         match self {
             Self::Whole(document) => Some(document.version),

@@ -1,7 +1,6 @@
 //! The rows and the documents of course content, held against each other, and the way back from
 //! MongoDB: after one of the two databases was restored without the other they may disagree.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use sea_orm::sea_query::Expr;
@@ -49,6 +48,8 @@ pub enum How {
     NewerInMongodb,
     /// It has one of which there is no row.
     WithoutRow,
+    /// It has one that this release cannot read.
+    Unreadable,
 }
 
 /// What became of the documents that were in MongoDB.
@@ -71,6 +72,13 @@ struct State {
     is_shown: bool,
 }
 
+/// A document, as far as this is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) version: Option<i64>,
+    pub(super) is_readable: bool,
+}
+
 /// What became of one document.
 enum Back {
     Whole,
@@ -86,20 +94,24 @@ impl How {
             Self::KeptOut => "kept_out",
             Self::NewerInMongodb => "newer_in_mongodb",
             Self::WithoutRow => "without_row",
+            Self::Unreadable => "unreadable",
         }
     }
 
-    fn of(row: Option<State>, found: Option<i64>) -> Option<Self> {
+    fn of(row: Option<State>, found: Option<Kept>) -> Option<Self> {
         match (row, found) {
             (None, Some(_)) => Some(Self::WithoutRow),
-            (Some(row), Some(found)) if row.has_document => match found.cmp(&row.version) {
-                Ordering::Less => None,
-                Ordering::Equal => Some(Self::KeptOut),
-                Ordering::Greater => Some(Self::NewerInMongodb),
+            (Some(row), Some(found)) if row.has_document => match found.version {
+                Some(found) if found == row.version => Some(Self::KeptOut),
+                Some(found) if found > row.version => Some(Self::NewerInMongodb),
+                _ => None,
             },
             // Nobody can read it, nor has to.
             (Some(row), _) if !row.is_shown => None,
-            (Some(row), Some(found)) => (found != row.version).then_some(Self::OtherVersion),
+            (Some(_), Some(found)) if !found.is_readable => Some(Self::Unreadable),
+            (Some(row), Some(found)) => {
+                (found.version != Some(row.version)).then_some(Self::OtherVersion)
+            }
             (Some(row), None) => (!row.has_document).then_some(Self::Missing),
             (None, None) => None,
         }
@@ -125,7 +137,7 @@ impl Store {
         let mut after = i64::MIN;
         loop {
             let rows = self.states(after).await?;
-            let documents = self.content.versions(after).await?;
+            let documents = self.content.kept_after(after).await?;
             // What comes after the end of a full page has not been seen yet.
             let seen = |last: Option<i64>, count| if count < PAGE { None } else { last };
             let ends = [
@@ -133,12 +145,12 @@ impl Store {
                 seen(documents.last().map(|document| document.0), documents.len()),
             ];
             let end = ends.into_iter().flatten().min();
-            let mut pairs: BTreeMap<i64, (Option<State>, Option<i64>)> = BTreeMap::new();
+            let mut pairs: BTreeMap<i64, (Option<State>, Option<Kept>)> = BTreeMap::new();
             for (id, state) in rows {
                 pairs.entry(id).or_default().0 = Some(state);
             }
-            for (id, version) in documents {
-                pairs.entry(id).or_default().1 = Some(version);
+            for (id, kept) in documents {
+                pairs.entry(id).or_default().1 = Some(kept);
             }
             pairs.retain(|id, _| end.is_none_or(|end| *id <= end));
             self.compare(pairs, &mut comparison).await?;
@@ -152,7 +164,7 @@ impl Store {
 
     async fn compare(
         &self,
-        pairs: BTreeMap<i64, (Option<State>, Option<i64>)>,
+        pairs: BTreeMap<i64, (Option<State>, Option<Kept>)>,
         comparison: &mut Comparison,
     ) -> Result<()> {
         for (course_id, (row, found)) in pairs {
@@ -172,14 +184,15 @@ impl Store {
     async fn difference(&self, course_id: i64) -> Result<Option<Difference>> {
         let mut before = self.state(course_id).await?;
         for _ in 0..LOOKS {
-            let found = self.content.version(course_id).await?;
+            let found = self.content.fetch(course_id).await?.map(|found| found.kept());
             let row = self.state(course_id).await?;
             if row == before {
                 let how = match How::of(row, found) {
                     Some(How::KeptOut) if self.is_carried(course_id, row).await? => None,
                     how => how,
                 };
-                let (in_sql, in_mongodb) = (row.map(|row| row.version), found);
+                let in_sql = row.map(|row| row.version);
+                let in_mongodb = found.and_then(|found| found.version);
                 return Ok(how.map(|how| Difference { course_id, how, in_sql, in_mongodb }));
             }
             before = row;
@@ -212,9 +225,10 @@ impl Store {
     /// # Errors
     /// One of the databases is away.
     pub async fn remove_document(&self, difference: &Difference) -> Result<bool> {
-        let Difference { course_id, in_mongodb: Some(version), .. } = *difference else {
+        let Difference { course_id, how, in_mongodb: version, .. } = *difference;
+        if how == How::Missing {
             return Ok(false);
-        };
+        }
         // The comparison may have been long ago, and this the only copy since.
         if self.difference(course_id).await? != Some(*difference) {
             return Ok(false);
@@ -223,9 +237,9 @@ impl Store {
     }
 
     /// Whether the document of a row is in MongoDB alone, as this version.
-    async fn relies_on(&self, course_id: i64, version: i64) -> Result<bool> {
+    async fn relies_on(&self, course_id: i64, version: Option<i64>) -> Result<bool> {
         let row = self.state(course_id).await?;
-        Ok(row.is_some_and(|row| !row.has_document && row.version == version))
+        Ok(row.is_some_and(|row| !row.has_document && Some(row.version) == version))
     }
 
     /// Puts the documents back into their rows, to be kept in SQL from then on. It can be done
@@ -327,36 +341,22 @@ fn state((course_id, version, has_document, is_shown): Row) -> (i64, State) {
 }
 
 impl ContentStore {
-    /// Courses and the versions of their documents, from the first one after `after`.
-    async fn versions(&self, after: i64) -> Result<Vec<(i64, i64)>> {
+    /// Courses and what there is of their documents, from the first one after `after`.
+    async fn kept_after(&self, after: i64) -> Result<Vec<(i64, Kept)>> {
         match self {
             Self::Sql => {
                 _ = after;
                 Ok(Vec::new())
             }
             #[cfg(feature = "mongo")]
-            Self::Mongo(documents) => {
-                let found = documents.versions(after, PAGE as i64).await?;
-                Ok(found.into_iter().map(|found| (found.course_id, found.version)).collect())
-            }
-        }
-    }
-
-    async fn version(&self, course_id: i64) -> Result<Option<i64>> {
-        match self {
-            Self::Sql => {
-                _ = course_id;
-                Ok(None)
-            }
-            #[cfg(feature = "mongo")]
-            Self::Mongo(documents) => documents.version(course_id).await,
+            Self::Mongo(documents) => documents.after(after, PAGE as i64).await,
         }
     }
 
     async fn remove(
         &self,
         course_id: i64,
-        version: i64,
+        version: Option<i64>,
         is_needed: impl Future<Output = Result<bool>>,
     ) -> Result<bool> {
         match self {

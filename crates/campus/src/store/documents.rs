@@ -7,18 +7,17 @@ use std::fmt;
 use std::future::IntoFuture;
 use std::time::Duration;
 
-use futures_util::TryStreamExt as _;
-use mongodb::bson::{self, RawBsonRef, RawDocument, RawDocumentBuf, doc};
+use mongodb::bson::{self, Bson, RawBsonRef, RawDocument, RawDocumentBuf, doc};
 use mongodb::error::{ErrorKind, Result as Answer, WriteFailure};
 use mongodb::options::{
     Acknowledgment, ClientOptions, CollectionOptions, ConnectionString, IndexOptions, ReadConcern,
     ReadPreference, SelectionCriteria, WriteConcern,
 };
 use mongodb::{Client, Collection, Database, IndexModel};
-use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::content::{Document, Found};
+use super::differences::Kept;
 use super::{Error, Result};
 use crate::model::Content;
 
@@ -32,13 +31,6 @@ const MAX_BYTES: usize = (16 << 20) - 1024;
 
 const COLLECTION: &str = "course_contents";
 const DUPLICATE_KEY: i32 = 11_000;
-
-/// What is known of a document without its content.
-#[derive(Debug, Clone, Copy, Deserialize)]
-pub(super) struct Version {
-    pub(super) course_id: i64,
-    pub(super) version: i64,
-}
 
 /// The collection of documents; clones share its connections.
 #[derive(Clone)]
@@ -118,45 +110,51 @@ impl Documents {
     /// failover may lose it, and a look at the primary alone would find it all the same.
     async fn recognise(&self, document: &Document) -> Result<()> {
         let Document { course_id, version, .. } = *document;
-        let confirmed = self.contents.find_one(doc! {"course_id": course_id});
+        let contents = self.contents.clone_with_type::<RawDocumentBuf>();
+        let confirmed = contents.find_one(doc! {"course_id": course_id});
         let confirmed = asked(confirmed.read_concern(ReadConcern::majority())).await;
-        match confirmed.map_err(failed)? {
-            Some(found) if found == *document => Ok(()),
-            Some(Document { version: found, .. }) if found >= version => {
+        match confirmed.map_err(failed)?.as_deref().map(read) {
+            Some(Found::Whole(found)) if found == *document => Ok(()),
+            Some(Found::Whole(Document { version: found, .. })) if found >= version => {
                 Err(Error::corrupt(format!(
                     "MongoDB has version {found} of the content of course {course_id} in place of \
                      {version}; is the database an older backup, or MONGODB_DB_NAME the one of \
                      another installation? `campus content check` lists all of them"
                 )))
             }
-            _ => Err(Error::documents(format!(
-                "MongoDB has not confirmed version {version} of the content of course {course_id} \
-                 yet"
+            Some(Found::Unreadable { version: None, .. }) => self.put_in_place(document).await,
+            Some(Found::Unreadable { .. }) => Err(Error::corrupt(format!(
+                "MongoDB has a document of course {course_id} in place of version {version} of \
+                 its content that cannot be read; `campus content check` lists all of them"
             ))),
+            _ => Err(unconfirmed(document)),
         }
     }
 
-    /// The versions of documents in the order of their courses, from the first one after `after`.
-    pub(super) async fn versions(&self, after: i64, most: i64) -> Result<Vec<Version>> {
-        let found = async {
-            self.contents
-                .clone_with_type::<Version>()
-                .find(doc! {"course_id": {"$gt": after}})
-                .projection(doc! {"_id": 0, "course_id": 1, "version": 1})
-                .sort(doc! {"course_id": 1})
-                .limit(most)
-                .await?
-                .try_collect()
-                .await
+    /// Replaces what has no version: it is older than any, and nobody can read it.
+    async fn put_in_place(&self, document: &Document) -> Result<()> {
+        let course_id = document.course_id;
+        let Some(odd) = self.not_numbered(course_id).await? else {
+            return Err(unconfirmed(document));
         };
-        asked(found).await.map_err(failed)
+        let this = doc! {"course_id": course_id, "version": odd};
+        let put = asked(self.contents.replace_one(this, document)).await.map_err(failed)?;
+        if put.matched_count == 1 { Ok(()) } else { Err(unconfirmed(document)) }
     }
 
-    pub(super) async fn version(&self, course_id: i64) -> Result<Option<i64>> {
-        let versions = self.contents.clone_with_type::<Version>();
-        let found = versions.find_one(doc! {"course_id": course_id});
-        let found = found.projection(doc! {"_id": 0, "course_id": 1, "version": 1});
-        Ok(asked(found).await.map_err(failed)?.map(|found| found.version))
+    /// Documents in the order of their courses, from the first one after `after`. Each is read as a
+    /// whole and forgotten before the next: only so is it known that it can be.
+    pub(super) async fn after(&self, after: i64, most: i64) -> Result<Vec<(i64, Kept)>> {
+        let contents = self.contents.clone_with_type::<RawDocumentBuf>();
+        let those = contents.find(doc! {"course_id": {"$gt": after}});
+        let those = those.sort(doc! {"course_id": 1}).limit(most);
+        let mut found = asked(those).await.map_err(failed)?;
+        let mut kept = Vec::new();
+        while asked(found.advance()).await.map_err(failed)? {
+            let raw = found.current();
+            kept.extend(integer(raw, "course_id").map(|id| (id, read(raw).kept())));
+        }
+        Ok(kept)
     }
 
     /// Removes the document of a course, unless it is another version meanwhile. Whether it is
@@ -165,12 +163,18 @@ impl Documents {
     pub(super) async fn remove(
         &self,
         course_id: i64,
-        version: i64,
+        version: Option<i64>,
         is_needed: impl Future<Output = Result<bool>>,
     ) -> Result<bool> {
         // Also one that cannot be read.
         let contents = self.contents.clone_with_type::<bson::Document>();
-        let this = doc! {"course_id": course_id, "version": version};
+        let this = match version {
+            Some(version) => doc! {"course_id": course_id, "version": version},
+            None => match self.not_numbered(course_id).await? {
+                Some(version) => doc! {"course_id": course_id, "version": version},
+                None => return Ok(false),
+            },
+        };
         let taken = asked(contents.find_one_and_delete(this)).await.map_err(failed)?;
         let Some(mut taken) = taken else {
             return Ok(false);
@@ -180,6 +184,8 @@ impl Documents {
             return Ok(true);
         }
         taken.remove("_id");
+        // One that cannot be read is put back where there is none.
+        let version = version.unwrap_or(i64::MIN);
         let older = doc! {"course_id": course_id, "version": {"$lt": version}};
         match asked(contents.replace_one(older, taken).upsert(true)).await {
             // The course has been written meanwhile.
@@ -187,6 +193,15 @@ impl Documents {
             put => drop(put.map_err(failed)?),
         }
         is_needed.map(|_| false)
+    }
+
+    /// What a document has in place of a version, null if it has nothing there.
+    async fn not_numbered(&self, course_id: i64) -> Result<Option<Bson>> {
+        let contents = self.contents.clone_with_type::<bson::Document>();
+        let found = asked(contents.find_one(doc! {"course_id": course_id})).await;
+        let found = found.map_err(failed)?.map(|mut found| found.remove("version"));
+        let version = found.map(Option::unwrap_or_default);
+        Ok(version.filter(|version| !matches!(version, Bson::Int32(_) | Bson::Int64(_))))
     }
 
     pub(super) fn check_size(content: &Content) -> Result<()> {
@@ -227,6 +242,12 @@ fn certain() -> CollectionOptions {
         .write_concern(WriteConcern::builder().w(Acknowledgment::Majority).build())
         .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
         .build()
+}
+
+fn unconfirmed(Document { course_id, version, .. }: &Document) -> Error {
+    Error::documents(format!(
+        "MongoDB has not confirmed version {version} of the content of course {course_id} yet"
+    ))
 }
 
 /// What somebody else has written, or a fault, must not hold up more than its own course.

@@ -6,6 +6,8 @@ mod articles;
 mod bad_input;
 mod browsers;
 mod caching;
+#[cfg(feature = "mongo")]
+mod compared;
 mod concurrency;
 mod contents;
 mod demo_catalogue;

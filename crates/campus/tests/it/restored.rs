@@ -1,11 +1,10 @@
 //! Course content of which the database says one thing and MongoDB another, as after only one of
-//! them was restored from a backup: how it is refused, repaired, listed, and brought back.
+//! them was restored from a backup: how it is refused, repaired and brought back.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use campus::config::Settings;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::doc;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -13,23 +12,23 @@ use crate::mongo::{in_sql, put, sql_of, title_of};
 use crate::support::{Mongo, Person, Postgres, SECRET, Server, Sql, TestApp, run};
 
 /// An application with content in MongoDB, and a look into both databases.
-struct School {
-    app: TestApp,
-    ada: Person,
-    mongo: Mongo,
-    sql: Sql,
+pub(crate) struct School {
+    pub(crate) app: TestApp,
+    pub(crate) ada: Person,
+    pub(crate) mongo: Mongo,
+    pub(crate) sql: Sql,
     cluster: Option<Postgres>,
 }
 
 impl School {
-    async fn on_sqlite() -> Self {
+    pub(crate) async fn on_sqlite() -> Self {
         let mongo = Mongo::start().await;
         let app = TestApp::with(mongo.settings()).await;
         let (ada, sql) = (app.instructor("ada").await, sql_of(&app).await);
         Self { app, ada, mongo, sql, cluster: None }
     }
 
-    async fn on_postgresql() -> Self {
+    pub(crate) async fn on_postgresql() -> Self {
         let (mongo, cluster) = (Mongo::start().await, Postgres::start());
         let settings = Settings { database_url: Some(cluster.url()), ..mongo.settings() };
         let app = TestApp::with(settings).await;
@@ -43,11 +42,11 @@ impl School {
     }
 
     /// A server that has nothing in its memory.
-    async fn fresh(&self) -> TestApp {
+    pub(crate) async fn fresh(&self) -> TestApp {
         self.app.twin(self.settings()).await
     }
 
-    async fn written(&self, title: &str) -> i64 {
+    pub(crate) async fn written(&self, title: &str) -> i64 {
         let id = self.app.published(&self.ada, title).await;
         put(&self.app, &self.ada, id, title).await.expect(200);
         id
@@ -59,7 +58,7 @@ impl School {
     }
 
     /// Runs a command on these databases.
-    fn command(&self, arguments: &[&str]) -> Ended {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Ended {
         let (database, mongo) = match &self.cluster {
             Some(cluster) => (cluster.url(), self.mongo.url()),
             None => ("sqlite://campus.db".to_owned(), self.mongo.url()),
@@ -74,23 +73,23 @@ impl School {
     }
 
     /// Makes the document of a course another one of the same version.
-    async fn write_past(&self, id: i64) {
+    pub(crate) async fn write_past(&self, id: i64) {
         let set = doc! {"$set": {"content.next_id": 900_i64}};
         let contents = self.mongo.contents().await;
         let done = contents.update_one(doc! {"course_id": id}, set).await.expect("it answers");
         assert_eq!(done.matched_count, 1);
     }
 
-    fn check(&self, options: &[&str]) -> (i32, Value) {
+    pub(crate) fn check(&self, options: &[&str]) -> (i32, Value) {
         self.command(&[&["content", "check", "--json"], options].concat()).json()
     }
 }
 
 /// How a command ended and what it wrote.
-struct Ended {
-    code: i32,
-    out: String,
-    problem: String,
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) problem: String,
 }
 
 impl Ended {
@@ -109,16 +108,6 @@ fn command(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> End
         out: text(&ended.stdout),
         problem: text(&ended.stderr),
     }
-}
-
-/// What differs, by course.
-fn differences(printed: &Value) -> BTreeMap<i64, String> {
-    let all = printed["differences"].as_array().expect("a list").iter();
-    let difference = |one: &Value| {
-        let how = one["difference"].as_str().expect("a text").to_owned();
-        (one["course_id"].as_i64().expect("a number"), how)
-    };
-    all.map(difference).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -263,137 +252,13 @@ async fn put_nothing(school: &School, id: i64) {
     app.get(&path).by(&school.ada).await.expect(200);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_check_lists_what_differs_and_does_what_it_is_told_on_sqlite() {
-    checked(&School::on_sqlite().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_check_lists_what_differs_and_does_what_it_is_told_on_postgresql() {
-    checked(&School::on_postgresql().await).await;
-}
-
 /// Puts the document of a row back into it, as if it had not been carried.
-async fn uncarry(school: &School, id: i64) {
+pub(crate) async fn uncarry(school: &School, id: i64) {
     let contents = school.mongo.contents().await.clone_with_type::<Value>();
     let found = contents.find_one(doc! {"course_id": id}).await.expect("it answers");
     let text = found.expect("a document")["content"].to_string().replace('\'', "''");
     let set = format!("UPDATE course_contents SET doc = '{text}' WHERE course_id = {id}");
     school.sql.run(&set).await;
-}
-
-async fn checked(school: &School) {
-    let mut ids = Vec::new();
-    for title in ["Good", "Missing", "Other", "Kept out", "Waiting", "Half carried", "Older"] {
-        ids.push(school.written(title).await);
-    }
-    let (code, printed) = school.check(&[]);
-    assert_eq!((code, differences(&printed).len(), &printed["rows"]), (0, 0, &json!(7)));
-    for id in [ids[3], ids[4], ids[5], ids[6]] {
-        uncarry(school, id).await;
-    }
-    school.write_past(ids[3]).await;
-    for (id, version) in [(ids[1], None), (ids[2], Some(4)), (ids[4], None), (ids[6], Some(7))] {
-        school.mongo.turn_into(id, version).await;
-    }
-    let stranger = doc! {"course_id": 4_000_i64, "version": 1_i64, "content": {}};
-    school.mongo.contents().await.insert_one(stranger).await.expect("it answers");
-    let expected = |ids: &[(i64, &str)]| -> BTreeMap<i64, String> {
-        ids.iter().map(|(id, how)| (*id, (*how).to_owned())).collect()
-    };
-    let (lost, newer, strange) = (
-        [(ids[1], "missing"), (ids[2], "other_version")],
-        [(ids[6], "newer_in_mongodb")],
-        [(ids[3], "kept_out"), (4_000, "without_row")],
-    );
-    let all: Vec<_> = [&lost[..], &newer, &strange].concat();
-    let (code, printed) = school.check(&[]);
-    assert_eq!(differences(&printed), expected(&all));
-    assert_eq!((code, &printed["waiting"], &printed["removed"]), (1, &json!(2), &json!(0)));
-    let shown = school.command(&["content", "check"]);
-    let parts = ["WHAT IS WRONG", "--remove-strangers", "--remove-newer", "5 differ, 2 wait"];
-    for part in parts.into_iter().chain(["older backup"]) {
-        assert!(shown.out.contains(part), "{part}: {}", shown.out);
-    }
-    assert_eq!((shown.code, shown.problem.as_str()), (1, ""));
-    let (code, printed) = school.check(&["--carry"]);
-    assert_eq!(differences(&printed), expected(&all));
-    assert!(printed["problem"].as_str().is_some_and(|text| text.contains("content check")));
-    assert_eq!((code, &printed["waiting"]), (1, &json!(0)));
-    let (code, printed) = school.check(&["--remove-strangers", "--carry"]);
-    assert_eq!(differences(&printed), expected(&[&lost[..], &newer].concat()));
-    assert_eq!((code, &printed["removed"]), (1, &json!(2)));
-    assert_eq!(school.mongo.version(ids[6]).await, Some(7), "it may be an author's last work");
-    let (code, printed) = school.check(&["--remove-newer", "--carry"]);
-    assert_eq!(differences(&printed), expected(&lost));
-    assert_eq!((code, &printed["removed"], &printed["problem"]), (1, &json!(1), &Value::Null));
-    let app = school.fresh().await;
-    let titles = ["Good", "", "", "Kept out", "Waiting", "Half carried", "Older"];
-    for (id, title) in ids.iter().zip(titles) {
-        if title.is_empty() {
-            put(&app, &school.ada, *id, "Replaced").await.expect(200);
-        } else {
-            assert_eq!(title_of(&app, &school.ada, *id).await, title);
-        }
-    }
-    let (code, printed) = school.check(&[]);
-    assert_eq!((code, differences(&printed).len(), &printed["waiting"]), (0, 0, &json!(0)));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_document_that_is_the_only_copy_since_the_comparison_is_not_removed() {
-    let school = School::on_sqlite().await;
-    let (relied, left) = (school.written("Relied on").await, school.written("Left").await);
-    for id in [relied, left] {
-        uncarry(&school, id).await;
-        school.write_past(id).await;
-    }
-    let store = school.app.app.store();
-    let compared = store.compare_content(&mut |_| {}).await.expect("compared").differences;
-    assert_eq!(compared.iter().map(|one| one.course_id).collect::<Vec<_>>(), [relied, left]);
-    school
-        .sql
-        .run(&format!("UPDATE course_contents SET doc = '' WHERE course_id = {relied}"))
-        .await;
-    assert!(!store.remove_document(&compared[0]).await.expect("looked at"));
-    assert_eq!(title_of(&*school.fresh().await, &school.ada, relied).await, "Relied on");
-    assert!(store.remove_document(&compared[1]).await.expect("removed"));
-    assert!(!store.remove_document(&compared[1]).await.expect("it is gone"), "counted once");
-    assert_eq!(school.mongo.version(left).await, None);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_check_sees_every_one_of_thousands() {
-    let school = School::on_sqlite().await;
-    let courses = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2500) \
-        INSERT INTO courses (id, slug, title, description, search_text, category, category_key, \
-        level, price_cents, status, instructor_id, enrolled_count, rating_sum, rating_count, \
-        rating_score, created_at, updated_at, version) SELECT i, 's' || i, 't', '', '', 'c', 'c', \
-        'beginner', 0, 'published', 1, 0, 0, 0, 0, 0, 0, 1 FROM n";
-    school.sql.run(courses).await;
-    let rows = "INSERT INTO course_contents (course_id, version, doc, outline, updated_at) \
-        SELECT id, 1, '', '[]', 0 FROM courses";
-    school.sql.run(rows).await;
-    let missing = [1_i64, 1_000, 1_001, 2_000, 2_500];
-    let is_there = |id: &i64| !missing.contains(id);
-    let documents: Vec<Document> = (-300..=2_700_i64)
-        .filter(is_there)
-        .map(|id| doc! {"course_id": id, "version": 1_i64 + i64::from(id == 1_999), "content": {}})
-        .collect();
-    let contents = school.mongo.contents().await;
-    for some in documents.chunks(1_000) {
-        contents.insert_many(some).await.expect("it answers");
-    }
-    let (code, printed) = school.check(&[]);
-    let found = differences(&printed);
-    let how = |name: &str| -> Vec<i64> {
-        found.iter().filter(|(_, how)| *how == name).map(|(id, _)| *id).collect()
-    };
-    assert_eq!((code, &printed["rows"]), (1, &json!(2_500)));
-    assert_eq!(how("missing"), missing);
-    assert_eq!(how("other_version"), [1_999]);
-    let strange: Vec<i64> = (-300..=0).chain(2_501..=2_700).collect();
-    assert_eq!(how("without_row"), strange);
 }
 
 #[tokio::test(flavor = "multi_thread")]

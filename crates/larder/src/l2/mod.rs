@@ -44,9 +44,7 @@ const SCRIPTS: [&str; 2] = [PUT, INVALIDATE];
 
 /// How long one attempt to invalidate may take.
 const INVALIDATE_TIMEOUT: Duration = Duration::from_millis(250);
-/// Room for a value key, so that its command seldom grows.
-const VALUE_KEY_BYTES: usize = 96;
-/// The same for the generation keys of an entry with a few tags.
+/// Room for the generation keys of an entry with a few tags, so that the command seldom grows.
 const GENERATION_KEYS_BYTES: usize = 256;
 /// What an envelope adds to its payload at most: head, key, names, checksum.
 const ENVELOPE_BYTES: usize = 2048;
@@ -208,7 +206,7 @@ impl L2 {
         // One byte more than may be stored: a longer value shows as a broken one and is never
         // allocated whole.
         let cap = self.max_entry_bytes + ENVELOPE_BYTES;
-        let mut value = Cmd::with_capacity(4, VALUE_KEY_BYTES);
+        let mut value = Cmd::with_capacity(4, place.value.len() + 32);
         value.arg("GETRANGE").arg(&place.value).arg(0).arg(cap);
         let mut generations = Cmd::with_capacity(1 + place.names.len(), GENERATION_KEYS_BYTES);
         generations.arg("MGET");
