@@ -60,21 +60,19 @@ impl Cache {
         let missed = {
             let mut written = KeyWriter::new();
             written.write(key, scope);
-            let entry = written.bytes().and_then(|bytes| self.inner.l1.as_ref()?.get(bytes));
-            let now = self.inner.clock.now();
-            if let Some(mut entry) = entry
-                && self.inner.may_serve(&entry, self.mode, now)
-                && let Some(value) = typed(entry.value.take())
-            {
-                let is_stale = now >= entry.soft;
-                self.inner.count_hit(entry.namespace, is_stale);
-                reading.answered(Source::L1, is_stale);
-                if is_stale && now >= entry.refresh_after {
-                    self.refresh(scope, key, &written, load);
-                }
-                // Made last and where it is returned: it would be copied at every step between.
+            let servable = |bytes| self.inner.servable(bytes, self.mode);
+            if let Some((entry, now)) = written.bytes().and_then(servable) {
                 let (age_ms, ttl_ms) = (entry.age(now), entry.hard.saturating_sub(now));
-                return Ok(Cached { value, source: Source::L1, is_stale, age_ms, ttl_ms });
+                if let Some(value) = typed(entry.value) {
+                    let is_stale = now >= entry.soft;
+                    self.inner.count_hit(entry.namespace, is_stale);
+                    reading.answered(Source::L1, is_stale);
+                    if is_stale && now >= entry.refresh_after {
+                        self.refresh(scope, key, &written, load);
+                    }
+                    // Made last and where it is returned: every step between would copy it.
+                    return Ok(Cached { value, source: Source::L1, is_stale, age_ms, ttl_ms });
+                }
             }
             self.boxed_miss(reading, Plan::new(&self.inner, key, scope, &written), load)
         };
@@ -267,14 +265,17 @@ impl Inner {
         entry.is_some_and(|entry| self.clock.now() < entry.soft)
     }
 
-    /// Whether this reader may have what L1 had: `now` was asked for after that, and window and
-    /// stamps are looked at last.
+    /// What L1 has under this key for this reader, and when that was judged: the time is asked for
+    /// after L1, window and stamps are looked at last.
     #[inline(always)]
-    fn may_serve(&self, entry: &Entry, mode: Mode, now: u64) -> bool {
-        now < entry.hard
+    fn servable(&self, key: &[u8], mode: Mode) -> Option<(Entry, u64)> {
+        let entry = self.l1.as_ref()?.get(key)?;
+        let now = self.clock.now();
+        let is_servable = now < entry.hard
             && self.window.is_open(self.clock.real_at(now))
             && self.stamps.is_valid(entry.born, entry.slots.counting(now >= entry.soft))
-            && (mode == Mode::Any || mode.takes_from_l1(entry.age(now)))
+            && (mode == Mode::Any || mode.takes_from_l1(entry.age(now)));
+        is_servable.then_some((entry, now))
     }
 
     #[inline(always)]
@@ -291,11 +292,7 @@ impl Inner {
         V: Send + Sync + 'static,
         A: Answer<V>,
     {
-        let entry = self.l1.as_ref()?.get(key)?;
-        let now = self.clock.now();
-        if !self.may_serve(&entry, mode, now) {
-            return None;
-        }
+        let (entry, now) = self.servable(key, mode)?;
         let namespace = entry.namespace;
         let hit = cached(entry, Source::L1, now)?;
         self.count_hit(namespace, hit.is_stale);

@@ -61,7 +61,7 @@ impl World {
         Ok(())
     }
 
-    /// As `Inner::may_serve` decides it.
+    /// As `Inner::servable` decides it.
     pub(super) fn is_served(&self, process: &Process, held: &Held) -> bool {
         let slots = self.setting.slots();
         self.unix < held.hard
