@@ -28,6 +28,7 @@ fmt: ## Format the code
 
 lint: ## Clippy, with warnings as errors
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
+	cargo clippy --package campus -- -D warnings
 
 doc: ## The documentation, with warnings as errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps --document-private-items

@@ -52,6 +52,7 @@ pub struct Document {
 
 /// What MongoDB has of a course.
 #[derive(Debug)]
+#[cfg_attr(not(feature = "mongo"), expect(dead_code, reason = "a build without it finds nothing"))]
 pub(super) enum Found {
     Whole(Document),
     /// What this release cannot read, as far as it can.
